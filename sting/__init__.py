@@ -1,0 +1,44 @@
+"""Fit infall streamlines to position-position-velocity cubes of protostellar streamers."""
+
+import importlib
+from importlib.metadata import PackageNotFoundError, version
+
+try:
+    __version__ = version("sting")
+except PackageNotFoundError:  # a checkout that is not installed
+    __version__ = "unknown"
+
+_MODULES = (
+    "errors",
+    "extract_streamline",
+    "gradient_descent",
+    "outputs",
+    "parameters",
+    "stream_lines_grad",
+    "synthetic",
+)
+_NAMES = {
+    "FitResult": "fit_result",
+    "PARAMETERS": "parameters",
+    "Streamer": "extract_streamline",
+    "Streamline": "stream_lines_grad",
+    "extract_streamer_subcube": "extract_streamline",
+    "fit_streamline": "gradient_descent",
+    "reduce_to_1D": "extract_streamline",
+    "streamline": "stream_lines_grad",
+}
+
+__all__ = sorted([*_MODULES, *_NAMES])
+
+
+def __getattr__(name):
+    """Load modules and names on first use, so that importing the package stays light."""
+    if name in _MODULES:
+        return importlib.import_module(f"sting.{name}")
+    if name in _NAMES:
+        return getattr(importlib.import_module(f"sting.{_NAMES[name]}"), name)
+    raise AttributeError(f"module 'sting' has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted([*globals(), *__all__])

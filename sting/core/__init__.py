@@ -1,0 +1,1 @@
+"""Pure functions of plain floats: au, km/s, Msun, rad, arcsec. No I/O and no state."""

@@ -1,0 +1,129 @@
+"""The whole descent in one compiled program, run in chunks so that a caller can show progress and stop it."""
+
+from enum import IntEnum
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
+
+from sting.core.likelihood import Problem, Settings, loss, loss_and_parts
+
+#: Epochs in one call of `run_chunk`.
+CHUNK = 50
+
+
+class Stop(IntEnum):
+    """Why a descent ended."""
+
+    RUNNING = 0
+    N_EPOCHS = 1
+    LOSS_THRESHOLD = 2
+    GRADIENT_TOL = 3
+    PATIENCE = 4
+    NOT_FINITE = 5
+    BY_CALLER = 6
+
+
+def _solver(settings: Settings, options):
+    if settings.optimizer == "adam":
+        return optax.adam(options["learning_rate"], b1=options["beta1"], b2=options["beta2"])
+    return optax.lbfgs(memory_size=20)
+
+
+def _evaluate(x, problem, settings):
+    (value, parts), gradient = jax.value_and_grad(loss_and_parts, has_aux=True)(x, problem, settings)
+    return {"loss": value, "parts": parts, "gradient": gradient}
+
+
+def start(x: Float[Array, " n"], options, settings: Settings):
+    """State of a descent before its first evaluation."""
+    return {
+        "x": jnp.asarray(x),
+        "solver": _solver(settings, options).init(jnp.asarray(x)),
+        "epoch": jnp.asarray(0),
+        "best": {"x": jnp.asarray(x), "loss": jnp.asarray(jnp.inf), "epoch": jnp.asarray(0)},
+        "counts": {name: jnp.asarray(0) for name in ("threshold", "gradient", "patience")},
+        "stop": jnp.asarray(int(Stop.RUNNING)),
+    }
+
+
+def _update(x, now, solver_state, problem, options, settings):
+    solver = _solver(settings, options)
+    if settings.optimizer == "adam":
+        change, solver_state = solver.update(now["gradient"], solver_state, x)
+    else:
+        change, solver_state = solver.update(
+            now["gradient"],
+            solver_state,
+            x,
+            value=now["loss"],
+            grad=now["gradient"],
+            value_fn=lambda x: loss(x, problem, settings),
+        )
+    return optax.apply_updates(x, change), solver_state
+
+
+def _count(condition, count):
+    return jnp.where(condition, count + 1, 0)
+
+
+def _epoch(state, problem, options, settings):
+    """One epoch: evaluate, remember the best, decide whether to go on, and move."""
+    x, epoch, best, counts = state["x"], state["epoch"], state["best"], state["counts"]
+    now = _evaluate(x, problem, settings)
+    better = now["loss"] < best["loss"]
+    progress = (epoch == 0) | (now["loss"] < best["loss"] - options["loss_rtol"] * jnp.abs(best["loss"]))
+    counts = {
+        "threshold": _count(now["loss"] <= options["loss_threshold"], counts["threshold"]),
+        "gradient": _count(jnp.linalg.norm(now["gradient"]) < options["gradient_tol"], counts["gradient"]),
+        "patience": _count(~progress, counts["patience"]),
+    }
+    stop = jnp.select(
+        [
+            ~jnp.isfinite(now["loss"]),
+            counts["threshold"] >= options["loss_threshold_epochs"],
+            counts["gradient"] >= options["gradient_tol_epochs"],
+            counts["patience"] >= options["patience"],
+            epoch >= options["n_epochs"],
+        ],
+        [int(why) for why in (Stop.NOT_FINITE, Stop.LOSS_THRESHOLD, Stop.GRADIENT_TOL, Stop.PATIENCE, Stop.N_EPOCHS)],
+        int(Stop.RUNNING),
+    )
+    new_x, solver_state = _update(x, now, state["solver"], problem, options, settings)
+    row = jnp.concatenate([now["loss"][None], jnp.linalg.norm(now["gradient"])[None], now["parts"], x])
+    return row, {
+        "x": new_x,
+        "solver": solver_state,
+        "epoch": epoch + 1,
+        "best": {
+            "x": jnp.where(better, x, best["x"]),
+            "loss": jnp.where(better, now["loss"], best["loss"]),
+            "epoch": jnp.where(better, epoch, best["epoch"]),
+        },
+        "counts": counts,
+        "stop": stop,
+    }
+
+
+@partial(jax.jit, static_argnames="settings")
+def run_chunk(state, problem: Problem, options, settings: Settings):
+    """Run up to `CHUNK` epochs.
+
+    Returns the new state and an array with a row for each epoch done (the others are NaN): loss, gradient norm, the four parts
+    of the loss and the coordinates.
+    """
+    rows = jnp.full((CHUNK, 6 + state["x"].size), jnp.nan)
+
+    def unfinished(carry):
+        state, _, done = carry
+        return (done < CHUNK) & (state["stop"] == Stop.RUNNING)
+
+    def body(carry):
+        state, rows, done = carry
+        row, state = _epoch(state, problem, options, settings)
+        return state, rows.at[done].set(row), done + 1
+
+    state, rows, _ = jax.lax.while_loop(unfinished, body, (state, rows, 0))
+    return state, rows

@@ -1,0 +1,109 @@
+"""Which point of the model a data point is compared to.
+
+`nearest` finds the nearest place on the exact curve in the whitened (RA, Dec, v) space. `stretch` is STING 0.2.3's rule, kept to
+reproduce published fits.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from sting.core.constants import TWO_PI
+from sting.core.orbit import w_of_radius
+from sting.core.sky import Path, observe, sample_w
+from sting.core.transforms import wrap
+
+Points = Float[Array, "n 3"]
+
+#: Samples of the curve among which the search starts; Newton's method then finds the place itself.
+N_SAMPLES = 128
+N_NEWTON = 5
+
+
+def _slope(path: Path, points: Points, weight: Points, u: Float[Array, " n"]) -> Float[Array, " n"]:
+    """Half the derivative of the squared whitened distance with respect to u."""
+    model, tangent = observe(path, u * path["w_end"])
+    return path["w_end"] * jnp.sum((model - points) * tangent * weight, axis=-1)
+
+
+def _search(path: Path, points: Points, weight: Points):
+    """Coordinate of the place nearest to each point, and the curvature of half the squared distance there."""
+    samples, _ = observe(path, sample_w(path, N_SAMPLES))
+    squared = jnp.sum((samples[None] - points[:, None]) ** 2 * weight[:, None], axis=-1)
+    step = 1.0 / (N_SAMPLES - 1)
+    start = jnp.argmin(squared, axis=1) * step
+    low, high = jnp.maximum(start - step, 0.0), jnp.minimum(start + step, 1.0)
+
+    def newton(_, carry):
+        u, _ = carry
+        slope, curvature = jax.jvp(lambda u: _slope(path, points, weight, u), (u,), (jnp.ones_like(u),))
+        # away from the minimum the curvature can be negative: then walk downhill to the edge of the bracket
+        change = jnp.where(curvature > 0, -slope / curvature, -jnp.sign(slope) * step)
+        return jnp.clip(u + change, low, high), curvature
+
+    return jax.lax.fori_loop(0, N_NEWTON, newton, (start, jnp.ones_like(start)))
+
+
+def nearest(path: Path, points: Points, sigma: Points) -> Float[Array, " n"]:
+    """Coordinate u in [0, 1] (0 the start, 1 the inner end) of the place on the curve nearest to each point.
+
+    The search is not differentiated. A last Newton step is, with the curvature as a constant: it moves u by nothing, and its
+    derivative is that of the implicit function theorem, so that the gradient of the loss is exact.
+    """
+    weight = 1 / sigma**2
+    u, curvature = jax.lax.stop_gradient(_search(path, points, weight))
+    moves = (u > 0) & (u < 1) & (curvature > 0)
+    return u - jnp.where(moves, _slope(path, points, weight, u) / jnp.where(moves, curvature, 1.0), 0.0)
+
+
+def match_nearest(path: Path, points: Points, sigma: Points) -> Points:
+    """RA offset, Dec offset (arcsec) and velocity (km/s) of the model at the place nearest to each point."""
+    return observe(path, nearest(path, points, sigma) * path["w_end"])[0]
+
+
+def polar(ra, dec):
+    """Projected radius and polar angle (rad), with finite derivatives at the star itself."""
+    at_star = (ra == 0) & (dec == 0)
+    ra, dec = jnp.where(at_star, 1e-12, ra), jnp.where(at_star, 0.0, dec)
+    return jnp.hypot(ra, dec), jnp.arctan2(dec, ra)
+
+
+def distance_metric(ra, dec, n_elements, valid=None):
+    """STING's measure of the way along a streamer, d = r sqrt(1 + dtheta^2), with dtheta counted from a reference angle.
+
+    The reference angle is the circular median of the angles of the points in the innermost ``1/n_elements``. Points that are not
+    ``valid`` get infinity.
+    """
+    r, theta = polar(ra, dec)
+    valid = jnp.ones(r.shape, bool) if valid is None else valid
+    count = jnp.sum(valid)
+    rank = jnp.clip(jnp.floor(count / n_elements).astype(int), 0, jnp.maximum(count - 1, 0))
+    inner = (r <= jnp.sort(jnp.where(valid, r, jnp.inf))[rank]) & valid
+    anchor = jnp.arctan2(jnp.sum(jnp.where(inner, jnp.sin(theta), 0.0)), jnp.sum(jnp.where(inner, jnp.cos(theta), 0.0)))
+    offsets = jnp.sort(jnp.where(inner, wrap(theta - anchor, TWO_PI), jnp.inf))
+    reference = anchor + offsets[(jnp.sum(inner) - 1) // 2]
+    return jnp.where(valid, r * jnp.sqrt(1 + wrap(theta - reference, TWO_PI) ** 2), jnp.inf)
+
+
+def match_stretch(path: Path, points: Points, deltar, n_radii: int) -> Points:
+    """Model values for each point by STING's rule: the data's range of d is mapped linearly onto the model's.
+
+    The model is sampled at the radii r0 - k deltar, k < ``n_radii``, that lie above the inner end; its points with a d below the
+    data's smallest are dropped.
+    """
+    radii = path["r0"] - jnp.arange(n_radii) * deltar
+    inside = radii > path["r_end"]
+    model, _ = observe(path, w_of_radius(path, jnp.where(inside, radii, path["r0"])))
+    d_data = distance_metric(points[:, 0], points[:, 1], 10)
+    d_model = distance_metric(model[:, 0], model[:, 1], 10, inside)
+    kept = inside & (d_model >= jnp.min(d_data))
+    d_model = jnp.where(kept, d_model, jnp.inf)
+    order = jnp.argsort(d_model)
+    low, high = jnp.min(d_model), jnp.max(jnp.where(kept, d_model, -jnp.inf))
+    # a model that lies wholly inside the data's inner edge has no kept point: compare with its outer end
+    any_kept = jnp.any(kept)
+    fraction = (d_data - jnp.min(d_data)) / (jnp.max(d_data) - jnp.min(d_data))
+    goal = jnp.where(any_kept, low, 0.0) + fraction * jnp.where(any_kept & (high > low), high - low, 1.0)
+    known = jnp.where(jnp.isfinite(d_model[order]), d_model[order], 1e30)
+    columns = [jnp.interp(goal, known, model[order, i]) for i in range(3)]
+    return jnp.where(any_kept, jnp.stack(columns, axis=-1), model[0])

@@ -1,0 +1,72 @@
+"""Optimiser coordinates: every parameter's support becomes the whole real line, without clipping.
+
+A coordinate is the parameter in units of its bounds (0 at the lower one, 1 at the upper one), except within a hundredth of a
+bound, where a soft corner bends it so that the bound is approached and never passed. The slope never vanishes on a point of the
+support, so a descent that starts on a bound can leave it. Periodic parameters have no corner: their coordinate just runs on.
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from sting.core.constants import GM_SUN, HERTZ_PER_KMS_AU
+
+#: Inverse width of the soft corners, in units of the range between the bounds.
+SHARPNESS = 100.0
+
+#: A start closer to a bound than this fraction of the range is moved to this distance, where the slope is about 1e-3.
+START_MARGIN = 1e-5
+
+#: Largest mu = rc/r0: beyond 1 the start would be the periastron and nothing would fall.
+LARGEST_MU = 1 - 1e-6
+
+Support = dict[str, Float[Array, " n"]]
+
+
+def _corner(x):
+    # softplus, written out: fewer operations than jax.nn.softplus, whose derivative guards against infinities
+    return jnp.maximum(x, 0.0) + jnp.log1p(jnp.exp(-SHARPNESS * jnp.abs(x))) / SHARPNESS
+
+
+def _log_corner_slope(y):
+    return jnp.log(-jnp.expm1(-SHARPNESS * y)) / SHARPNESS
+
+
+def to_parameters(x: Float[Array, " n"], support: Support) -> Float[Array, " n"]:
+    """Parameter values at the optimiser coordinates ``x``.
+
+    ``support`` holds ``offset`` and ``scale`` and the 0/1 arrays ``has_lower`` and ``has_upper``, which say where a bound is.
+    """
+    y = jnp.where(support["has_lower"] > 0, _corner(x), x)
+    y = y - jnp.where(support["has_upper"] > 0, _corner(x - 1), 0.0)
+    return support["offset"] + support["scale"] * y
+
+
+def to_coordinates(values: Float[Array, " n"], support: Support) -> Float[Array, " n"]:
+    """Inverse of `to_parameters`; values on a bound are first moved inside by `START_MARGIN`."""
+    y = (values - support["offset"]) / support["scale"]
+    lower, upper = support["has_lower"] > 0, support["has_upper"] > 0
+    y = jnp.where(lower, jnp.maximum(y, START_MARGIN), y)
+    y = jnp.where(upper, jnp.minimum(y, 1 - START_MARGIN), y)
+    below = jnp.where(lower, _log_corner_slope(jnp.where(lower, y, 1.0)), 0.0)
+    above = jnp.where(upper, _log_corner_slope(jnp.where(upper, 1 - y, 1.0)), 0.0)
+    return y + below - above
+
+
+def mu_from(rotation: str, value, r0, mass):
+    """Return mu = rc/r0 from the rotation parameter that is given: ``"mu"``, ``"rc"`` (au) or ``"omega"`` (1/s)."""
+    if rotation == "mu":
+        return value
+    if rotation == "rc":
+        return value / r0
+    return r0**3 * (value / HERTZ_PER_KMS_AU) ** 2 / (GM_SUN * mass)
+
+
+def omega_from(mu, r0, mass):
+    """Angular speed at r0 (1/s)."""
+    return jnp.sqrt(mu * GM_SUN * mass / r0**3) * HERTZ_PER_KMS_AU
+
+
+def wrap(difference, period):
+    """Difference brought into [-period/2, period/2); unchanged where ``period`` is 0."""
+    safe = jnp.where(period > 0, period, 1.0)
+    return difference - period * jnp.round(difference / safe)

@@ -1,0 +1,190 @@
+"""Uncertainties of a fit: the curvature of the loss at its minimum, checked, and what it does not constrain, named."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sting.core.likelihood import MODEL_PARAMETERS, NAMED_PARAMETERS, linearise
+from sting.messages import in_float64
+
+__all__ = ["Uncertainties", "estimate_uncertainties", "sample_coordinates"]
+
+#: A direction is exactly flat if the residuals change along it by less than this fraction of their largest change.
+FLAT = 1e-6
+
+#: A parameter is at its bound if it is nearer to it than this fraction of the range (or of its scale).
+AT_BOUND = 1e-3
+
+#: A descent ended in a minimum if one Newton step more would lower the loss by less than this.
+MINIMUM_GAIN = 0.01
+
+_STEP = 1e-5
+
+
+@dataclass(frozen=True, eq=False)
+class Uncertainties:
+    """The local picture of the loss around the best fit.
+
+    Attributes
+    ----------
+    coordinate_covariance : `~numpy.ndarray`
+        Covariance of the optimiser coordinates, shape (n_model, n_model); zero for what is fixed, flat or at a bound.
+    covariance : `~numpy.ndarray`
+        Covariance of the named parameters in internal units, in the order of `sting.core.likelihood.NAMED_PARAMETERS`.
+    sigma : dict of float
+        Uncertainty of each named parameter in internal units; infinite along a flat direction.
+    flat : list of dict
+        Exactly flat directions: parameter name to its share in the direction (the largest being 1).
+    at_bound : list of str
+        Parameters that ended at a bound.
+    gain : float
+        By how much a Newton step would lower the loss.
+    positive : bool
+        Whether the Hessian was positive; if not, the covariance is that of Gauss and Newton.
+    """
+
+    coordinate_covariance: np.ndarray
+    covariance: np.ndarray
+    sigma: dict
+    flat: list
+    at_bound: list
+    gain: float
+    positive: bool
+
+
+def _gradient(x, problem, settings):
+    found = linearise(x, problem, settings)
+    return 2 * np.asarray(found["d_residuals"]).T @ np.asarray(found["residuals"])
+
+
+def _hessian(x, problem, settings, directions):
+    """Second derivatives of the loss along the columns of ``directions``: five-point differences of exact gradients."""
+    columns = []
+    for direction in directions.T:
+        step = _STEP * direction
+        near, far = (
+            _gradient(x + n * step, problem, settings) - _gradient(x - n * step, problem, settings) for n in (1, 2)
+        )
+        columns.append((8 * near - far) / (12 * _STEP))
+    matrix = directions.T @ np.transpose(columns)
+    return (matrix + matrix.T) / 2
+
+
+def _at_bound(x, problem):
+    """Which coordinates are free and at a bound."""
+    support = problem["support"]
+    low = (support["has_lower"] > 0) & (x < np.log(np.expm1(100 * AT_BOUND)) / 100)
+    high = (support["has_upper"] > 0) & (1 - x < np.log(np.expm1(100 * AT_BOUND)) / 100)
+    return (problem["free"] > 0) & (low | high)
+
+
+def _one_sided_sigma(index, found):
+    """Distance from a bound at which the loss has risen by one, for the parameter at ``index`` of the model alone."""
+    slope_of_value = np.asarray(found["d_named"])[index, index]
+    if abs(slope_of_value) < 1e-300:
+        return 0.0
+    jacobian = np.asarray(found["d_residuals"])[:, index] / slope_of_value
+    rise, curvature = abs(jacobian @ np.asarray(found["residuals"])), jacobian @ jacobian
+    # the positive root of curvature s^2 + 2 rise s = 1
+    return 1 / (rise + np.sqrt(rise**2 + curvature)) if curvature > 0 else np.inf
+
+
+@in_float64
+def estimate_uncertainties(x, problem, settings):
+    """Estimate the covariance of a fit at the optimiser coordinates ``x``.
+
+    The loss being chi2 (-2 ln L), the covariance is 2 inv(Hessian), propagated by the Jacobian to the named parameters. Directions
+    along which no residual changes are found by a singular value decomposition of the residuals' Jacobian, which is exact whether
+    or not ``x`` is a minimum, and taken out; parameters at a bound are held there, and get the one-sided distance at which the
+    loss has risen by one.
+
+    Parameters
+    ----------
+    x : `~numpy.ndarray`
+        Optimiser coordinates, shape (n_model,).
+    problem : dict
+        Problem of the fit, see `sting.core.likelihood`.
+    settings : `sting.core.likelihood.Settings`
+        Which program is used.
+
+    Returns
+    -------
+    `Uncertainties`
+    """
+    x = np.asarray(x)
+    found = linearise(x, problem, settings)
+    bound = _at_bound(x, problem)
+    inner = np.flatnonzero((problem["free"] > 0) & ~bound)
+    jacobian = np.asarray(found["d_residuals"])[:, inner]
+    _, values, rows = (
+        np.linalg.svd(jacobian, full_matrices=True) if len(inner) else (None, np.zeros(0), np.zeros((0, 0)))
+    )
+    values = np.pad(values, (0, len(inner) - len(values)))
+    flat = values <= FLAT * max(values.max(initial=0.0), 1e-300)
+    directions = np.zeros((len(x), np.count_nonzero(~flat)))
+    directions[inner] = rows[~flat].T
+    reduced = jacobian @ rows[~flat].T
+    gauss_newton = 2 * reduced.T @ reduced
+    hessian = _hessian(x, problem, settings, directions) if directions.size else gauss_newton
+    positive = _is_positive(hessian)
+    inverse = np.linalg.inv(hessian if positive else gauss_newton)
+    gradient = directions.T @ _gradient(x, problem, settings)
+    coordinate_covariance = 2 * directions @ inverse @ directions.T
+    d_named = np.asarray(found["d_named"])
+    covariance = d_named @ coordinate_covariance @ d_named.T
+    flat_rows = np.zeros((np.count_nonzero(flat), len(x)))
+    flat_rows[:, inner] = rows[flat]
+    moved = np.abs(d_named @ flat_rows.T)
+    sigma = np.sqrt(np.maximum(np.diag(covariance), 0.0))
+    if flat.any():
+        sigma[(moved / np.maximum(np.abs(d_named).sum(axis=1), 1e-300)[:, None] > 1e-4).any(axis=1)] = np.inf
+    for index in np.flatnonzero(bound):
+        sigma[index] = _one_sided_sigma(index, found)
+    return Uncertainties(
+        coordinate_covariance=coordinate_covariance,
+        covariance=covariance,
+        sigma=dict(zip(NAMED_PARAMETERS, sigma.tolist(), strict=True)),
+        flat=[_share(row) for row in flat_rows],
+        at_bound=[MODEL_PARAMETERS[i] for i in np.flatnonzero(bound)],
+        gain=float(gradient @ inverse @ gradient / 2),
+        positive=positive,
+    )
+
+
+def _is_positive(matrix):
+    values = np.linalg.eigvalsh(matrix) if matrix.size else np.ones(1)
+    return bool(np.isfinite(values).all() and values.min() > 1e-12 * values.max())
+
+
+def _share(row):
+    """Name what moves along a direction in optimiser coordinates, the largest share first."""
+    share = row / row[np.argmax(np.abs(row))]
+    order = np.argsort(-np.abs(share))
+    return {MODEL_PARAMETERS[i]: float(share[i]) for i in order if abs(share[i]) > 1e-3}
+
+
+def sample_coordinates(x, covariance, n, seed=None):
+    """Draw optimiser coordinates from the normal distribution around the best fit.
+
+    The draws are made in the optimiser's coordinates, whose every value is a legal parameter: samples respect supports, bounds and
+    periods by themselves.
+
+    Parameters
+    ----------
+    x : `~numpy.ndarray`
+        Best-fit coordinates, shape (n_model,).
+    covariance : `~numpy.ndarray`
+        Their covariance, shape (n_model, n_model).
+    n : int
+        Number of draws.
+    seed : int, optional
+        Seed.
+
+    Returns
+    -------
+    `~numpy.ndarray`
+        Shape (n, n_model).
+    """
+    values, vectors = np.linalg.eigh(covariance)
+    normal = np.random.default_rng(seed).standard_normal((n, len(x)))
+    return np.asarray(x) + normal * np.sqrt(np.maximum(values, 0.0)) @ vectors.T

@@ -1,0 +1,462 @@
+"""From a spectral cube to the points of a fit: cube -> streamer cube -> `Streamer`."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from astropy import units as u
+from astropy.coordinates import SkyCoord
+from astropy.stats import mad_std
+from astropy.table import QTable
+from astropy.wcs.utils import proj_plane_pixel_area, wcs_to_celestial_frame
+
+from sting.core.matching import distance_metric
+from sting.messages import check_choice, in_float64, refuse, warn
+
+__all__ = ["Streamer", "extract_streamer_subcube", "reduce_to_1D"]
+
+KMS = u.km / u.s
+
+#: A cube of which more than this fraction is exactly zero was masked before: its noise cannot be told from it.
+PADDED_FRACTION = 0.5
+
+#: A star farther from the cube's centre than this many of its diagonals is taken for a mistake.
+FARTHEST_STAR = 10
+
+
+@dataclass(frozen=True, eq=False)
+class Streamer:
+    """A streamer reduced to n points, ordered from the outside in, with the voxels it was made of.
+
+    Attributes
+    ----------
+    pc_coords : `~numpy.ndarray`
+        The point cloud, shape (4, n_voxels): RA offset and Dec offset from the star (arcsec), velocity (km/s), intensity.
+    ra_data, dec_data, v_data : `~numpy.ndarray`
+        Flux-weighted means (arcsec, arcsec, km/s), shape (n,).
+    ra_sigma, dec_sigma, v_sigma : `~numpy.ndarray`
+        Their uncertainties, shape (n,).
+    meta : dict
+        Beam (major, minor axis in arcsec and position angle in deg), unit of the intensity, kind of uncertainty, if known.
+    """
+
+    pc_coords: np.ndarray
+    ra_data: np.ndarray
+    dec_data: np.ndarray
+    v_data: np.ndarray
+    ra_sigma: np.ndarray
+    dec_sigma: np.ndarray
+    v_sigma: np.ndarray
+    meta: dict = field(default_factory=dict)
+
+    @property
+    def data(self):
+        """RA offsets, Dec offsets (arcsec) and velocities (km/s) of the points."""
+        return self.ra_data, self.dec_data, self.v_data
+
+    @property
+    def uncertainties(self):
+        """Uncertainties of the RA offsets, Dec offsets (arcsec) and velocities (km/s)."""
+        return self.ra_sigma, self.dec_sigma, self.v_sigma
+
+    def __len__(self):
+        return len(self.ra_data)
+
+    def to_table(self):
+        """Return the points as a table with units.
+
+        Returns
+        -------
+        `~astropy.table.QTable`
+        """
+        names = ("ra", "dec", "velocity")
+        columns = {n: v * unit for n, v, unit in zip(names, self.data, (u.arcsec, u.arcsec, KMS), strict=True)}
+        columns |= {
+            f"{n}_sigma": v * unit
+            for n, v, unit in zip(names, self.uncertainties, (u.arcsec, u.arcsec, KMS), strict=True)
+        }
+        return QTable(columns, meta=dict(self.meta))
+
+    def __repr__(self):
+        return f"<Streamer: {len(self)} points from {self.pc_coords.shape[1]} voxels>"
+
+
+def extract_streamer_subcube(
+    cube,
+    vmin=None,
+    vmax=None,
+    xmin=None,
+    xmax=None,
+    ymin=None,
+    ymax=None,
+    rms_thresh=None,
+    *,
+    region=None,
+    center=None,
+):
+    """Cut the streamer out of a cube: velocity range, box of offsets, region, noise threshold.
+
+    Every limit is optional by itself.
+
+    Parameters
+    ----------
+    cube : `~spectral_cube.SpectralCube`, str or path-like
+        The cube, or a file that `spectral_cube.SpectralCube.read` reads. A frequency axis is turned into radio velocity.
+    vmin, vmax : `~astropy.units.Quantity`, optional
+        Velocity range.
+    xmin, xmax, ymin, ymax : `~astropy.units.Quantity`, optional
+        Range of the offsets from ``center``, true angles on the sky in the cube's own frame: x to the east, y to the north.
+    rms_thresh : float, optional
+        Keep voxels brighter than this many times the noise. The noise is 1.4826 times the median absolute deviation of the voxels
+        of the whole ``cube`` that are neither blank nor exactly zero. A cube that was masked before (more than half of it is
+        exactly zero) does not tell its noise: then, with a warning, the voxels that are not zero are kept.
+    region : str, path-like, `~regions.Region`, or list of `~regions.Region`, optional
+        ds9 or CRTF file, or regions; voxels whose pixel centre lies in any of them are kept.
+    center : `~astropy.coordinates.SkyCoord`, optional
+        Origin of the offsets, for example the star; by default the reference position of the cube.
+
+    Returns
+    -------
+    `~spectral_cube.SpectralCube`
+        The smallest cube that holds the cut, on a velocity axis in km/s, everything outside the cut masked.
+
+    Raises
+    ------
+    ValueError
+        If the cut is empty, the region lies outside the cube, or a rest frequency is missing.
+
+    Examples
+    --------
+    >>> from astropy import units as u
+    >>> from sting import synthetic
+    >>> scene = synthetic.make_streamer_cube(seed=1, shape=(40, 64, 64))
+    >>> streamer_cube = extract_streamer_subcube(scene.cube, vmin=6 * u.km / u.s, rms_thresh=4)
+    >>> streamer_cube.spectral_axis.unit
+    Unit("km / s")
+    """
+    cube = _to_velocity(_open(cube))
+    threshold = None if rms_thresh is None else _threshold(cube, rms_thresh)
+    cut = _cut_velocity(cube, vmin, vmax)
+    cut = _cut_sky(
+        cut, _box_mask(cut, center, xmin, xmax, ymin, ymax), "xmin, xmax, ymin, ymax", "Widen the box of offsets."
+    )
+    if region is not None:
+        cut = _cut_sky(cut, _region_mask(cut, region), "region", "Check its position and its coordinate frame.")
+    if threshold is not None:
+        cut = cut.with_mask(cut > threshold)
+    if not np.isfinite(cut.filled_data[:].value).any():
+        refuse(
+            "cut",
+            "leave at least one voxel with a finite value",
+            "none",
+            "Lower rms_thresh or widen the limits and the region.",
+        )
+    return cut
+
+
+def _open(cube):
+    import spectral_cube
+
+    if isinstance(cube, str | Path):
+        if not Path(cube).is_file():
+            refuse("cube", "be a cube or an existing file", repr(str(cube)), "Check the path.", FileNotFoundError)
+        cube = spectral_cube.SpectralCube.read(cube)
+    if not hasattr(cube, "spectral_axis") or not hasattr(cube, "with_mask"):
+        refuse(
+            "cube",
+            "be a SpectralCube or a path",
+            type(cube).__name__,
+            "Read it with SpectralCube.read first.",
+            TypeError,
+        )
+    return cube
+
+
+def _to_velocity(cube):
+    if cube.spectral_axis.unit.is_equivalent(KMS):
+        return cube if cube.spectral_axis.unit == KMS else cube.with_spectral_unit(KMS)
+    if not cube.wcs.wcs.restfrq and not cube.wcs.wcs.restwav:
+        refuse(
+            "cube",
+            "have a rest frequency, its spectral axis being in " + cube.spectral_axis.unit.to_string(),
+            "none in its header",
+            "Set it: cube.with_spectral_unit(u.km / u.s, velocity_convention='radio', rest_value=...).",
+        )
+    return cube.with_spectral_unit(KMS, velocity_convention="radio")
+
+
+def _quantity(name, value, unit):
+    try:
+        value = u.Quantity(value).to(unit)
+    except (u.UnitsError, TypeError, ValueError):
+        refuse(
+            name,
+            f"be a Quantity convertible to {unit}",
+            repr(value),
+            f"Write for example 1.0 * u.Unit('{unit}').",
+            u.UnitsError,
+        )
+    if not value.isscalar or not np.isfinite(value.value):
+        refuse(name, "be one finite number", value, "Leave it out for no limit.")
+    return value
+
+
+def _range(low_name, low, high_name, high, unit):
+    """Two limits as floats in ``unit``, infinite where not given."""
+    low = -np.inf if low is None else _quantity(low_name, low, unit).value
+    high = np.inf if high is None else _quantity(high_name, high, unit).value
+    if low >= high:
+        refuse(low_name, f"be less than {high_name}", f"{low:g} and {high:g} {unit}", "Swap or widen them.")
+    return low, high
+
+
+def _cut_velocity(cube, vmin, vmax):
+    if vmin is None and vmax is None:
+        return cube
+    low, high = _range("vmin", vmin, "vmax", vmax, KMS)
+    axis = cube.spectral_axis.to_value(KMS)
+    # a channel belongs to the range if its centre does, to within a thousandth of a channel of rounding
+    slack = 1e-3 * np.min(np.abs(np.diff(axis))) if len(axis) > 1 else 1e-6
+    channels = np.flatnonzero((axis >= low - slack) & (axis <= high + slack))
+    if not len(channels):
+        spans = f"{low:g} to {high:g} km/s of a cube from {axis.min():g} to {axis.max():g} km/s"
+        refuse("vmin, vmax", "keep at least one channel", spans, "Change the velocity range.")
+    return cube[channels[0] : channels[-1] + 1]
+
+
+def _offsets(cube, center):
+    """Offsets (arcsec) of all pixels from ``center``, in the frame of the cube: two arrays of shape (ny, nx)."""
+    wcs = cube.wcs.celestial
+    frame = wcs_to_celestial_frame(wcs)
+    y, x = np.indices(cube.shape[1:])
+    sky = SkyCoord(wcs.pixel_to_world(x, y), frame=frame)
+    center = SkyCoord(*(wcs.wcs.crval * u.deg), frame=frame) if center is None else _sky_position("center", center)
+    east, north = center.transform_to(frame).spherical_offsets_to(sky)
+    return east.to_value(u.arcsec), north.to_value(u.arcsec)
+
+
+def _sky_position(name, value):
+    if not isinstance(value, SkyCoord) or not value.isscalar:
+        refuse(
+            name,
+            "be one SkyCoord",
+            repr(value),
+            "Write SkyCoord('3h28m55.569s', '+31d14m37.025s', frame='fk5').",
+            TypeError,
+        )
+    return value
+
+
+def _box_mask(cube, center, xmin, xmax, ymin, ymax):
+    if all(limit is None for limit in (xmin, xmax, ymin, ymax)):
+        return np.ones(cube.shape[1:], bool)
+    x_low, x_high = _range("xmin", xmin, "xmax", xmax, u.arcsec)
+    y_low, y_high = _range("ymin", ymin, "ymax", ymax, u.arcsec)
+    east, north = _offsets(cube, center)
+    return (east >= x_low) & (east <= x_high) & (north >= y_low) & (north <= y_high)
+
+
+def _read_regions(region):
+    from regions import Region, Regions
+
+    if isinstance(region, Region):
+        return [region]
+    if not isinstance(region, str | Path):
+        return list(region)
+    path = Path(region)
+    if not path.is_file():
+        refuse(
+            "region",
+            "be a region or an existing ds9 or CRTF file",
+            repr(str(region)),
+            "Check the path.",
+            FileNotFoundError,
+        )
+    kind = "crtf" if path.suffix.lower() == ".crtf" or path.read_bytes().startswith(b"#CRTF") else "ds9"
+    try:
+        return list(Regions.read(path, format=kind))
+    except Exception as error:
+        refuse(
+            "region",
+            f"be a readable {kind} file",
+            f"{path.name!r} ({error})",
+            "Save it again as a ds9 or CRTF region file.",
+        )
+
+
+def _region_mask(cube, region):
+    """Pixels whose centre lies in any of the regions, shape (ny, nx)."""
+    regions = _read_regions(region)
+    if not regions:
+        refuse(
+            "region",
+            "hold at least one region",
+            "none",
+            "The file may be empty or in unsupported coordinates; save it in fk5 or icrs.",
+        )
+    mask = np.zeros(cube.shape[1:], bool)
+    for one in regions:
+        try:
+            pixel = one.to_pixel(cube.wcs.celestial) if hasattr(one, "to_pixel") else one
+            image = pixel.to_mask(mode="center").to_image(mask.shape)
+        except NotImplementedError:
+            refuse("region", "enclose an area", type(one).__name__, "Remove points, lines and text from the file.")
+        if image is not None:
+            mask |= image > 0
+    return mask
+
+
+def _cut_sky(cube, mask, name, cure):
+    if not mask.any():
+        refuse(name, "overlap the cube", "no pixel in common", cure)
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    window = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    mask = mask[window]
+    cube = cube[(slice(None), *window)]
+    return cube if mask.all() else cube.with_mask(np.broadcast_to(mask, cube.shape))
+
+
+def _threshold(cube, rms_thresh):
+    """Brightness that a voxel must exceed."""
+    if not (np.isscalar(rms_thresh) and np.isfinite(rms_thresh) and rms_thresh >= 0):
+        refuse("rms_thresh", "be a number of at least 0", repr(rms_thresh), "Use for example 4.")
+    values = cube.filled_data[:].value
+    values = values[np.isfinite(values)]
+    if not values.size:
+        refuse("cube", "hold finite values", "blank voxels (NaN) only", "Check that the right file was read.")
+    padded = np.mean(values == 0)
+    if padded > PADDED_FRACTION:
+        warn(
+            f"{padded:.1%} of the cube is exactly zero: it was masked before, so its noise cannot be estimated from it. "
+            "rms_thresh is not applied; the voxels that are not zero are kept."
+        )
+        return 0 * cube.unit
+    return rms_thresh * mad_std(values[values != 0]) * cube.unit
+
+
+@in_float64
+def reduce_to_1D(streamer_cube, yso_centre, n_elements=10, *, uncertainty="spread"):
+    """Reduce the emission of a streamer to a curve of flux-weighted mean positions and velocities.
+
+    The voxels are put into ``n_elements`` bins of equal numbers by the measure d = r sqrt(1 + dtheta^2) of the way along the
+    streamer, where r is the projected distance from the star and dtheta the angle from the direction of the innermost emission.
+    Every voxel is counted once.
+
+    Parameters
+    ----------
+    streamer_cube : `~spectral_cube.SpectralCube`
+        Cube that holds the streamer alone, blank elsewhere (see `extract_streamer_subcube`).
+    yso_centre : `~astropy.coordinates.SkyCoord`
+        Position of the star.
+    n_elements : int, optional
+        Number of points.
+    uncertainty : {"spread", "mean"}, optional
+        ``"spread"``: the flux-weighted standard deviation in the bin, that is the width of the streamer, as in STING.
+        ``"mean"``: that of the mean, the spread divided by the root of the number of independent beams and channels in the bin.
+
+    Returns
+    -------
+    `Streamer`
+
+    Raises
+    ------
+    ValueError
+        If there are fewer voxels than ``n_elements``, no finite data, a star far off the cube, or a bin without positive flux.
+
+    Examples
+    --------
+    >>> from sting import synthetic
+    >>> scene = synthetic.make_streamer_cube(seed=1, shape=(40, 64, 64))
+    >>> streamer_cube = extract_streamer_subcube(scene.cube, rms_thresh=5)
+    >>> len(reduce_to_1D(streamer_cube, scene.star_position, n_elements=8))
+    8
+    """
+    check_choice("uncertainty", uncertainty, ("spread", "mean"))
+    if isinstance(n_elements, bool) or not isinstance(n_elements, int | np.integer) or n_elements < 2:
+        refuse("n_elements", "be a whole number of at least 2", repr(n_elements), "Use for example 10.")
+    cube = _to_velocity(_open(streamer_cube))
+    points, flux = _point_cloud(cube, _sky_position("yso_centre", yso_centre))
+    if len(flux) < n_elements:
+        refuse(
+            "n_elements",
+            "not exceed the number of voxels",
+            f"{n_elements} for {len(flux)} voxels",
+            "Lower it or widen the cut.",
+        )
+    d = np.asarray(distance_metric(points[0], points[1], n_elements))
+    edges = np.percentile(d, np.linspace(0, 100, n_elements + 1))
+    # bins are open below and closed above; the first one is closed on both sides, so that no voxel is lost
+    bins = np.searchsorted(edges[1:-1], d, side="left")
+    if len(np.unique(bins)) < n_elements:
+        refuse(
+            "n_elements", "leave voxels in every bin", n_elements, "Too few pixels differ in their distance: lower it."
+        )
+    means, sigmas = np.transpose(
+        [_moments(cube, points[:, bins == i], flux[bins == i], uncertainty) for i in range(n_elements)][::-1], (1, 2, 0)
+    )
+    return Streamer(np.vstack([points, flux]), *means, *sigmas, meta=_meta(cube, uncertainty))
+
+
+def _point_cloud(cube, star):
+    """Positions (3, n) and intensities (n,) of all finite voxels."""
+    ny, nx = cube.shape[1:]
+    values = cube.filled_data[:].value
+    kept = np.isfinite(values)
+    if not kept.any():
+        refuse("streamer_cube", "hold finite values", "blank voxels (NaN) only", "Check the cuts that were made.")
+    wcs = cube.wcs.celestial
+    middle = wcs.pixel_to_world((nx - 1) / 2, (ny - 1) / 2)
+    diagonal = np.hypot(nx, ny) * np.sqrt(proj_plane_pixel_area(wcs)) * u.deg
+    away = middle.separation(star.transform_to(middle.frame))
+    if away > FARTHEST_STAR * diagonal:
+        refuse(
+            "yso_centre",
+            f"lie within {FARTHEST_STAR} diagonals ({diagonal.to(u.arcsec):.3g}) of the cube",
+            f"{away.to(u.arcsec):.4g} from its centre",
+            "Check its coordinates and their units.",
+        )
+    east, north = _offsets(cube, star)
+    z, y, x = np.nonzero(kept)
+    points = np.array([east[y, x], north[y, x], cube.spectral_axis.to_value(KMS)[z]])
+    return points, values[kept].astype(float)
+
+
+def _moments(cube, points, flux, uncertainty):
+    """Weighted means and their uncertainties of the voxels of one bin, each of length 3."""
+    total = flux.sum()
+    if not total > 0:
+        refuse(
+            "streamer_cube", "have positive flux in every bin", f"{total:.3g}", "Raise rms_thresh: the bin holds noise."
+        )
+    mean = points @ flux / total
+    variance = (points - mean[:, None]) ** 2 @ flux / total
+    # a bin cannot be narrower than a pixel and a channel
+    pixel = np.sqrt(proj_plane_pixel_area(cube.wcs.celestial)) * 3600
+    channel = np.abs(np.diff(cube.spectral_axis.to_value(KMS))).min() if cube.shape[0] > 1 else 0.1
+    sigma = np.sqrt(np.maximum(variance, np.array([pixel, pixel, channel]) ** 2 / 12))
+    if uncertainty == "mean":
+        effective = total**2 / np.sum(flux**2)
+        sigma = sigma / np.sqrt(max(1.0, effective * pixel**2 / _beam_area(cube)))
+    return mean, sigma
+
+
+def _beam(cube):
+    beam = getattr(cube, "beam", None)
+    return beam if beam is not None and beam.sr > 0 else None
+
+
+def _beam_area(cube):
+    beam = _beam(cube)
+    if beam is None:
+        refuse(
+            "streamer_cube", "have a beam for uncertainty='mean'", "none", "Add one (cube.with_beam) or use 'spread'."
+        )
+    return beam.sr.to_value(u.arcsec**2)
+
+
+def _meta(cube, uncertainty):
+    meta = {"uncertainty": uncertainty, "intensity_unit": cube.unit.to_string()}
+    if (beam := _beam(cube)) is not None:
+        axes = beam.major.to_value(u.arcsec), beam.minor.to_value(u.arcsec), beam.pa.to_value(u.deg)
+        meta["beam"] = [float(value) for value in axes]
+    return meta

@@ -1,0 +1,485 @@
+"""What a fit returns: the optimisation, its uncertainties, and the ways to look at them and keep them."""
+
+import html
+import math
+import os
+import tempfile
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+
+import jax
+import numpy as np
+from astropy import units as u
+from astropy.table import QTable
+
+from sting.core import orbit as core_orbit
+from sting.core import sky
+from sting.core.descent import Stop
+from sting.core.likelihood import MODEL_PARAMETERS, NAMED_PARAMETERS, Settings, match, named_vector, parameters, path_of
+from sting.errors import MINIMUM_GAIN, Uncertainties, estimate_uncertainties, sample_coordinates
+from sting.messages import in_float64, refuse
+from sting.parameters import PARAMETERS, ROTATIONS, to_quantity
+from sting.stream_lines_grad import streamline
+
+__all__ = ["FitResult"]
+
+_REASONS = {
+    Stop.N_EPOCHS: "all epochs were run (n_epochs)",
+    Stop.LOSS_THRESHOLD: "the loss stayed below loss_threshold",
+    Stop.GRADIENT_TOL: "the gradient stayed below gradient_tol",
+    Stop.PATIENCE: "the loss improved no more (early_stopping_patience)",
+    Stop.NOT_FINITE: "the loss became infinite or NaN; try another start or tighter bounds",
+    Stop.BY_CALLER: "it was stopped by the caller",
+}
+
+#: Quantities of `FitResult.derived`: unit, whether they are the same for every rotation axis, and what they are.
+DERIVED = {
+    "energy": (u.km**2 / u.s**2, True, "specific energy; negative is bound"),
+    "angular_momentum": (u.au * u.km / u.s, True, "specific angular momentum"),
+    "eccentricity": (u.dimensionless_unscaled, True, "eccentricity of the orbit"),
+    "semi_latus_rectum": (u.au, True, "semi-latus rectum of the orbit"),
+    "periastron": (u.au, True, "smallest distance from the star that the orbit would reach"),
+    "rc": (u.au, False, "centrifugal radius"),
+    "landing_radius": (u.au, False, "radius at which the path meets the disk midplane"),
+    "time_to_midplane": (u.yr, False, "time from the start to the disk midplane"),
+}
+
+
+@partial(jax.jit, static_argnames="settings")
+def _derived(x, problem, settings):
+    def values(x):
+        path = path_of(parameters(x, problem, settings), problem["distance"])
+        found = core_orbit.invariants(path)
+        found["time_to_midplane"] = core_orbit.duration(path, 0.0 * path["w_end"], core_orbit.w_of_midplane(path))
+        return found, found
+
+    return jax.jacfwd(values, has_aux=True)(x)
+
+
+@partial(jax.jit, static_argnames=("settings", "n_points"))
+def _curves(x, problem, settings, n_points):
+    def curve(x):
+        path = path_of(parameters(x, problem, settings), problem["distance"])
+        return sky.observe(path, sky.sample_w(path, n_points))[0]
+
+    return jax.vmap(curve)(x)
+
+
+_named = jax.jit(jax.vmap(named_vector, in_axes=(0, None, None)), static_argnames="settings")
+
+
+@partial(jax.jit, static_argnames="settings")
+def _matched(x, problem, settings):
+    return match(path_of(parameters(x, problem, settings), problem["distance"]), problem, settings)
+
+
+@dataclass(frozen=True, eq=False)
+class FitResult:
+    """Result of `~sting.gradient_descent.fit_streamline`.
+
+    It unpacks as ``best_opt_params, loss_history, param_errors``.
+
+    Attributes
+    ----------
+    names : tuple of str
+        The free parameters, as the user named them; the order of `covariance`.
+    fixed_params : dict
+        The fixed parameters as Quantities.
+    distance : `~astropy.units.Quantity`
+        Distance of the star.
+    x : `~numpy.ndarray`
+        Best-fit optimiser coordinates, shape (n_model,).
+    history : `~numpy.ndarray`
+        One row for each epoch: loss, gradient norm, chi2 of the three observables, penalty of the priors, coordinates.
+    stop : `sting.core.descent.Stop`
+        Why the descent ended.
+    problem, settings
+        Data, supports and priors as the core takes them, and which program was run.
+    """
+
+    names: tuple
+    fixed_params: dict
+    distance: u.Quantity
+    x: np.ndarray
+    history: np.ndarray
+    stop: Stop
+    problem: dict
+    settings: Settings
+
+    def __iter__(self):
+        return iter((self.best_opt_params, self.loss_history, self.param_errors))
+
+    @cached_property
+    def uncertainties(self) -> Uncertainties:
+        """The local picture of the loss, see `~sting.errors.Uncertainties`."""
+        return estimate_uncertainties(self.x, self.problem, self.settings)
+
+    @cached_property
+    @in_float64
+    def _best(self):
+        return dict(
+            zip(
+                NAMED_PARAMETERS, np.asarray(_named(self.x[None], self.problem, self.settings))[0].tolist(), strict=True
+            )
+        )
+
+    @property
+    def best_opt_params(self):
+        """Best-fit free parameters as Quantities in display units."""
+        return {name: to_quantity(name, self._best[name]) for name in self.names}
+
+    @property
+    def param_errors(self):
+        """1-sigma uncertainties of the free parameters, Quantities; infinite along a flat direction."""
+        return {n: self.uncertainties.sigma[n] * _display(n) * PARAMETERS[n].display_unit for n in self.names}
+
+    @property
+    def covariance(self):
+        """Covariance of the free parameters in the order of ``names`` and in display units, shape (n_free, n_free)."""
+        index = [NAMED_PARAMETERS.index(name) for name in self.names]
+        factor = np.array([_display(name) for name in self.names])
+        return self.uncertainties.covariance[np.ix_(index, index)] * np.outer(factor, factor)
+
+    @property
+    def covariance_result(self):
+        """The result itself: what scripts written for STING hand to its figure of streamline samples."""
+        return self
+
+    @property
+    def loss_history(self):
+        """Loss at each epoch, the start being epoch 0."""
+        return self.history[:, 0]
+
+    @property
+    def loss(self):
+        """Smallest loss (chi2 plus priors)."""
+        return float(np.nanmin(self.loss_history))
+
+    @property
+    def best_epoch(self):
+        """Epoch of the smallest loss."""
+        return int(np.nanargmin(self.loss_history))
+
+    @property
+    def success(self):
+        """Whether the descent ended in a minimum whose every direction is constrained and no parameter at a bound."""
+        found = self.uncertainties
+        return found.gain < MINIMUM_GAIN and found.positive and not found.flat and not found.at_bound
+
+    @property
+    def status(self):
+        """Why the descent ended and whether it ended in a minimum, in a sentence."""
+        gain = self.uncertainties.gain
+        place = "in a minimum" if gain < MINIMUM_GAIN and self.uncertainties.positive else "not in a minimum"
+        return (
+            f"Stopped after {len(self.history) - 1} epochs because {_REASONS[self.stop]}; smallest loss {self.loss:.6g} at epoch "
+            f"{self.best_epoch}, {place} (a Newton step would gain {gain:.2g})."
+        )
+
+    @property
+    def notes(self):
+        """What the user should know of this fit, a list of sentences."""
+        found = self.uncertainties
+        notes = []
+        for direction in found.flat:
+            names = [self._user_name(name) for name in direction]
+            notes.append(
+                f"Exactly flat direction: {', '.join(names)} move together without any change of RA, Dec and velocity; "
+                "only fixing one of them or a prior constrains them."
+            )
+        for name in found.at_bound:
+            notes.append(f"{self._user_name(name)} ended at a bound; its uncertainty is one-sided.")
+        if not found.positive:
+            notes.append(
+                "The Hessian is not positive: the uncertainties are those of Gauss and Newton. Run more epochs or optimizer='lbfgs'."
+            )
+        elif found.gain >= MINIMUM_GAIN:
+            notes.append("The descent did not end in a minimum. Run more epochs or optimizer='lbfgs'.")
+        notes.append(
+            "inc and pa are not measured by a ballistic fit: they are put in. r0, theta0, phi0, omega and rc hold for these inc and pa "
+            "only; energy, angular momentum, eccentricity, semi-latus rectum and periastron hold for all. Infall is assumed: the mirror "
+            "orbit flows out and looks the same."
+        )
+        return notes
+
+    def _user_name(self, name):
+        """Name of a parameter of the model as the user stated it."""
+        return next((n for n in (*self.names, *self.fixed_params) if n in ROTATIONS), name) if name == "mu" else name
+
+    def to_table(self):
+        """Return all parameters of the model as a table.
+
+        Returns
+        -------
+        `~astropy.table.QTable`
+            Columns ``parameter``, ``value``, ``sigma`` (NaN for fixed ones), ``unit``, ``state`` (free, fixed) and ``description``.
+        """
+        best = self.best_opt_params | self.fixed_params
+        errors = self.param_errors
+        return QTable(
+            {
+                "parameter": list(best),
+                "value": [float(v.value) for v in best.values()],
+                "sigma": [float(errors[n].value) if n in errors else math.nan for n in best],
+                "unit": [v.unit.to_string() for v in best.values()],
+                "state": ["free" if n in errors else "fixed" for n in best],
+                "description": [PARAMETERS[n].description for n in best],
+            },
+            meta={"loss": self.loss, "status": self.status},
+        )
+
+    @in_float64
+    def derived(self):
+        """Return the elements of the orbit with their uncertainties.
+
+        Returns
+        -------
+        `~astropy.table.QTable`
+            Columns ``quantity``, ``value``, ``sigma``, ``unit``, ``any_axis`` (True where the value is the same for every rotation
+            axis that fits as well) and ``description``.
+        """
+        jacobian, value = jax.device_get(_derived(self.x, self.problem, self.settings))
+        covariance = self.uncertainties.coordinate_covariance
+        return QTable(
+            {
+                "quantity": list(DERIVED),
+                "value": [float(value[n]) for n in DERIVED],
+                "sigma": [float(np.sqrt(max(jacobian[n] @ covariance @ jacobian[n], 0.0))) for n in DERIVED],
+                "unit": [unit.to_string() for unit, _, _ in DERIVED.values()],
+                "any_axis": [any_axis for _, any_axis, _ in DERIVED.values()],
+                "description": [text for _, _, text in DERIVED.values()],
+            }
+        )
+
+    @in_float64
+    def sample(self, n, *, seed=None):
+        """Draw parameter sets from the covariance.
+
+        Parameters
+        ----------
+        n : int
+            Number of draws.
+        seed : int, optional
+            Seed.
+
+        Returns
+        -------
+        `~astropy.table.QTable`
+            One column for each free parameter, n rows, every row within supports and bounds.
+        """
+        drawn = np.asarray(_named(self._draw(n, seed), self.problem, self.settings))
+        return QTable({name: to_quantity(name, drawn[:, NAMED_PARAMETERS.index(name)]) for name in self.names})
+
+    def _draw(self, n, seed):
+        if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
+            refuse("n", "be a whole number of at least 1", repr(n), "Use for example 100.")
+        return sample_coordinates(self.x, self.uncertainties.coordinate_covariance, n, seed)
+
+    def streamline(self, n_points=200):
+        """Return the best-fit streamline.
+
+        Parameters
+        ----------
+        n_points : int, optional
+            Number of points.
+
+        Returns
+        -------
+        `~sting.stream_lines_grad.Streamline`
+        """
+        return streamline(self.best_opt_params | self.fixed_params, distance=self.distance, n_points=n_points)
+
+    @in_float64
+    def sample_streamlines(self, n, *, n_points=200, seed=None):
+        """Draw streamlines from the covariance.
+
+        Parameters
+        ----------
+        n : int
+            Number of streamlines.
+        n_points : int, optional
+            Number of points of each.
+        seed : int, optional
+            Seed; the same as in `sample` gives the same parameter sets.
+
+        Returns
+        -------
+        ra, dec, velocity : `~astropy.units.Quantity`
+            Each of shape (n, n_points).
+        """
+        curves = np.asarray(_curves(self._draw(n, seed), self.problem, self.settings, n_points))
+        return curves[..., 0] * u.arcsec, curves[..., 1] * u.arcsec, curves[..., 2] * u.km / u.s
+
+    @in_float64
+    def matched_points(self):
+        """Return the places of the model to which the data points are compared.
+
+        Returns
+        -------
+        ra, dec, velocity : `~astropy.units.Quantity`
+            Each of shape (n_elements,).
+        """
+        ra, dec, velocity = np.asarray(_matched(self.x, self.problem, self.settings)).T
+        return ra * u.arcsec, dec * u.arcsec, velocity * u.km / u.s
+
+    @in_float64
+    def parameter_history(self):
+        """Return all named parameters at each epoch.
+
+        Returns
+        -------
+        `~astropy.table.QTable`
+            Columns ``epoch``, ``loss``, ``gradient_norm``, the parts of the loss and every parameter.
+        """
+        parts = (
+            ("chi2_ra", "chi2_dec", "chi2_v") if self.settings.loss_method == 0 else ("chi2_r", "chi2_theta", "chi2_v")
+        )
+        columns = {
+            "epoch": np.arange(len(self.history)),
+            "loss": self.history[:, 0],
+            "gradient_norm": self.history[:, 1],
+        }
+        columns |= dict(zip((*parts, "chi2_prior"), self.history[:, 2:6].T, strict=True))
+        named = np.asarray(_named(self.history[:, 6:], self.problem, self.settings))
+        columns |= {n: to_quantity(n, named[:, i]) for i, n in enumerate(NAMED_PARAMETERS)}
+        return QTable(columns)
+
+    def __repr__(self):
+        free = ", ".join(f"{n} = {_plus_minus(v, self.param_errors[n])}" for n, v in self.best_opt_params.items())
+        return f"<FitResult: loss {self.loss:.5g}; {free}>"
+
+    def summary(self):
+        """Return the fit in words and tables, as text.
+
+        Returns
+        -------
+        str
+        """
+        lines = [self.status, ""]
+        lines += [f"  {n:<8} {_plus_minus(v, self.param_errors[n])}" for n, v in self.best_opt_params.items()]
+        lines += [f"  {n:<8} {v:.6g} (fixed)" for n, v in self.fixed_params.items()]
+        lines += ["", "The orbit, the same for every rotation axis that fits as well (*), or for this one:"]
+        for row in self.derived():
+            value = _plus_minus(row["value"] * u.Unit(row["unit"]), row["sigma"] * u.Unit(row["unit"]))
+            lines.append(f"{'*' if row['any_axis'] else ' ':>2} {row['quantity']:<18} {value}")
+        return "\n".join([*lines, "", *(f"- {note}" for note in self.notes)])
+
+    def __str__(self):
+        return self.summary()
+
+    def _repr_html_(self):
+        rows = "".join(
+            f"<tr><td>{html.escape(n)}</td><td>{html.escape(_plus_minus(v, self.param_errors.get(n)))}</td>"
+            f"<td>{html.escape(PARAMETERS[n].description)}</td></tr>"
+            for n, v in (self.best_opt_params | self.fixed_params).items()
+        )
+        notes = "".join(f"<li>{html.escape(note)}</li>" for note in self.notes)
+        header = "<tr><th>parameter</th><th>value</th><th></th></tr>"
+        return f"<p>{html.escape(self.status)}</p><table>{header}{rows}</table><ul>{notes}</ul>"
+
+    def write(self, path, *, overwrite=False):
+        """Write the result as ECSV, whole: `read` gives back a result that can do all that this one can.
+
+        Parameters
+        ----------
+        path : str or path-like
+            File to write; its folder must exist. The file appears at once or not at all.
+        overwrite : bool, optional
+            Whether an existing file may be replaced.
+
+        Raises
+        ------
+        FileExistsError
+            If the file exists and ``overwrite`` is False.
+        """
+        path = Path(path)
+        if path.exists() and not overwrite:
+            refuse("path", "not exist yet", repr(str(path)), "Pass overwrite=True or another name.", FileExistsError)
+        table = self.to_table()
+        table.meta["fit"] = _plain(
+            {
+                "names": self.names,
+                "fixed_params": {n: [float(v.value), v.unit.to_string()] for n, v in self.fixed_params.items()},
+                "distance_pc": self.distance.to_value(u.pc),
+                "x": self.x,
+                "history": self.history,
+                "stop": int(self.stop),
+                "problem": self.problem,
+                "settings": self.settings._asdict(),
+                "model_parameters": MODEL_PARAMETERS,
+            }
+        )
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".sting-") as folder:
+            table.write(Path(folder) / "fit.ecsv", format="ascii.ecsv")
+            os.replace(Path(folder) / "fit.ecsv", path)
+
+    @classmethod
+    def read(cls, path):
+        """Read a result that `write` wrote.
+
+        Parameters
+        ----------
+        path : str or path-like
+            File to read.
+
+        Returns
+        -------
+        `FitResult`
+
+        Raises
+        ------
+        ValueError
+            If the file is not one that `write` wrote.
+        """
+        if not Path(path).is_file():
+            refuse("path", "be an existing file", repr(str(path)), "Check the path.", FileNotFoundError)
+        try:
+            meta = QTable.read(path, format="ascii.ecsv").meta["fit"]
+        except Exception as error:
+            refuse(
+                "path", "be a fit written by FitResult.write", f"{str(path)!r} ({error})", "Choose its best_fit.ecsv."
+            )
+        return cls(
+            names=tuple(meta["names"]),
+            fixed_params={n: value * u.Unit(unit) for n, (value, unit) in meta["fixed_params"].items()},
+            distance=meta["distance_pc"] * u.pc,
+            x=np.array(meta["x"]),
+            history=np.array(meta["history"], dtype=float),
+            stop=Stop(meta["stop"]),
+            problem=jax.tree.map(np.asarray, meta["problem"], is_leaf=lambda leaf: isinstance(leaf, list)),
+            settings=Settings(**meta["settings"]),
+        )
+
+
+def _display(name):
+    p = PARAMETERS[name]
+    return p.unit.to(p.display_unit)
+
+
+def _plus_minus(value, sigma):
+    """Value and uncertainty with as many digits as the uncertainty warrants."""
+    unit = f" {value.unit}" if value.unit != u.dimensionless_unscaled else ""
+    if sigma is None:
+        return f"{value.value:.6g}{unit}"
+    if not np.isfinite(sigma.value):
+        return f"{value.value:.5g} +- unconstrained{unit}"
+    # two digits of the uncertainty, but at least three of the value
+    digits = 1 - _exponent(sigma.value), 2 - _exponent(value.value)
+    if sigma.value <= 0 or max(map(abs, digits)) > 6:
+        return f"{value.value:.5g} +- {sigma.value:.2g}{unit}"
+    digits = max(0, *digits)
+    return f"{value.value:.{digits}f} +- {sigma.value:.{digits}f}{unit}"
+
+
+def _exponent(value):
+    return math.floor(math.log10(abs(value))) if value else 0
+
+
+def _plain(value):
+    """Nested structure of plain Python values, as YAML takes them."""
+    if isinstance(value, dict):
+        return {key: _plain(part) for key, part in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(part) for part in value]
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value

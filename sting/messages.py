@@ -1,0 +1,50 @@
+"""How the package refuses bad input, says what is worth knowing, and keeps its precision to itself."""
+
+import difflib
+import functools
+import warnings
+
+import jax
+from astropy.utils.exceptions import AstropyUserWarning
+
+__all__ = ["StingWarning"]
+
+
+class StingWarning(AstropyUserWarning):
+    """Something that the user should know about the data or the fit."""
+
+
+def refuse(name, rule, got, cure, error=ValueError):
+    """Raise ``error`` with the package's one form of message: the argument, the rule, what was given, what to do."""
+    raise error(f"{name!r} must {rule}; got {got}. {cure}")
+
+
+def warn(message):
+    """Issue a `StingWarning` that points at the user's own line."""
+    warnings.warn(message, StingWarning, stacklevel=4)
+
+
+def suggest(name, known):
+    """Sentence that names the nearest match of ``name`` among ``known``, or all of them."""
+    close = difflib.get_close_matches(str(name), known, n=1)
+    return f"Did you mean {close[0]!r}?" if close else f"Known are {', '.join(known)}."
+
+
+def check_choice(name, value, choices):
+    """Refuse a ``value`` that is none of ``choices``."""
+    if value not in choices:
+        refuse(
+            name, f"be one of {', '.join(map(repr, choices))}", repr(value), suggest(value, [str(c) for c in choices])
+        )
+    return value
+
+
+def in_float64(function):
+    """Run a public function in double precision without touching the user's global jax flag (the context is thread-local)."""
+
+    @functools.wraps(function)
+    def wrapper(*args, **kwargs):
+        with jax.enable_x64(True):
+            return function(*args, **kwargs)
+
+    return wrapper

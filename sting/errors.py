@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sting.core.likelihood import MODEL_PARAMETERS, NAMED_PARAMETERS, linearise
+from sting.core.transforms import to_parameters
 from sting.messages import in_float64
 
 __all__ = ["Uncertainties", "estimate_uncertainties", "sample_coordinates"]
@@ -62,19 +63,18 @@ def _hessian(x, problem, settings, directions):
     columns = []
     for direction in directions.T:
         step = _STEP * direction
-        near, far = (
-            _gradient(x + n * step, problem, settings) - _gradient(x - n * step, problem, settings) for n in (1, 2)
-        )
+        near, far = (_gradient(x + n * step, problem, settings) - _gradient(x - n * step, problem, settings) for n in (1, 2))
         columns.append((8 * near - far) / (12 * _STEP))
     matrix = directions.T @ np.transpose(columns)
     return (matrix + matrix.T) / 2
 
 
 def _at_bound(x, problem):
-    """Which coordinates are free and at a bound."""
+    """Which parameters are free and at a bound."""
     support = problem["support"]
-    low = (support["has_lower"] > 0) & (x < np.log(np.expm1(100 * AT_BOUND)) / 100)
-    high = (support["has_upper"] > 0) & (1 - x < np.log(np.expm1(100 * AT_BOUND)) / 100)
+    y = (np.asarray(to_parameters(x, support)) - support["offset"]) / support["scale"]
+    low = (support["has_lower"] > 0) & (y < AT_BOUND)
+    high = (support["has_upper"] > 0) & (1 - y < AT_BOUND)
     return (problem["free"] > 0) & (low | high)
 
 
@@ -116,9 +116,7 @@ def estimate_uncertainties(x, problem, settings):
     bound = _at_bound(x, problem)
     inner = np.flatnonzero((problem["free"] > 0) & ~bound)
     jacobian = np.asarray(found["d_residuals"])[:, inner]
-    _, values, rows = (
-        np.linalg.svd(jacobian, full_matrices=True) if len(inner) else (None, np.zeros(0), np.zeros((0, 0)))
-    )
+    _, values, rows = np.linalg.svd(jacobian, full_matrices=True) if len(inner) else (None, np.zeros(0), np.zeros((0, 0)))
     values = np.pad(values, (0, len(inner) - len(values)))
     flat = values <= FLAT * max(values.max(initial=0.0), 1e-300)
     directions = np.zeros((len(x), np.count_nonzero(~flat)))

@@ -72,8 +72,7 @@ class Streamer:
         names = ("ra", "dec", "velocity")
         columns = {n: v * unit for n, v, unit in zip(names, self.data, (u.arcsec, u.arcsec, KMS), strict=True)}
         columns |= {
-            f"{n}_sigma": v * unit
-            for n, v, unit in zip(names, self.uncertainties, (u.arcsec, u.arcsec, KMS), strict=True)
+            f"{n}_sigma": v * unit for n, v, unit in zip(names, self.uncertainties, (u.arcsec, u.arcsec, KMS), strict=True)
         }
         return QTable(columns, meta=dict(self.meta))
 
@@ -137,9 +136,7 @@ def extract_streamer_subcube(
     cube = _to_velocity(_open(cube))
     threshold = None if rms_thresh is None else _threshold(cube, rms_thresh)
     cut = _cut_velocity(cube, vmin, vmax)
-    cut = _cut_sky(
-        cut, _box_mask(cut, center, xmin, xmax, ymin, ymax), "xmin, xmax, ymin, ymax", "Widen the box of offsets."
-    )
+    cut = _cut_sky(cut, _box_mask(cut, center, xmin, xmax, ymin, ymax), "xmin, xmax, ymin, ymax", "Widen the box of offsets.")
     if region is not None:
         cut = _cut_sky(cut, _region_mask(cut, region), "region", "Check its position and its coordinate frame.")
     if threshold is not None:
@@ -388,9 +385,7 @@ def reduce_to_1D(streamer_cube, yso_centre, n_elements=10, *, uncertainty="sprea
     # bins are open below and closed above; the first one is closed on both sides, so that no voxel is lost
     bins = np.searchsorted(edges[1:-1], d, side="left")
     if len(np.unique(bins)) < n_elements:
-        refuse(
-            "n_elements", "leave voxels in every bin", n_elements, "Too few pixels differ in their distance: lower it."
-        )
+        refuse("n_elements", "leave voxels in every bin", n_elements, "Too few pixels differ in their distance: lower it.")
     means, sigmas = np.transpose(
         [_moments(cube, points[:, bins == i], flux[bins == i], uncertainty) for i in range(n_elements)][::-1], (1, 2, 0)
     )
@@ -425,19 +420,23 @@ def _moments(cube, points, flux, uncertainty):
     """Weighted means and their uncertainties of the voxels of one bin, each of length 3."""
     total = flux.sum()
     if not total > 0:
-        refuse(
-            "streamer_cube", "have positive flux in every bin", f"{total:.3g}", "Raise rms_thresh: the bin holds noise."
-        )
+        refuse("streamer_cube", "have positive flux in every bin", f"{total:.3g}", "Raise rms_thresh: the bin holds noise.")
     mean = points @ flux / total
     variance = (points - mean[:, None]) ** 2 @ flux / total
     # a bin cannot be narrower than a pixel and a channel
-    pixel = np.sqrt(proj_plane_pixel_area(cube.wcs.celestial)) * 3600
-    channel = np.abs(np.diff(cube.spectral_axis.to_value(KMS))).min() if cube.shape[0] > 1 else 0.1
+    pixel, channel = _cell(cube)
     sigma = np.sqrt(np.maximum(variance, np.array([pixel, pixel, channel]) ** 2 / 12))
     if uncertainty == "mean":
         effective = total**2 / np.sum(flux**2)
         sigma = sigma / np.sqrt(max(1.0, effective * pixel**2 / _beam_area(cube)))
     return mean, sigma
+
+
+def _cell(cube):
+    """Size of a pixel (arcsec) and width of a channel (km/s; a tenth where there is but one channel)."""
+    pixel = np.sqrt(proj_plane_pixel_area(cube.wcs.celestial)) * 3600
+    channel = np.abs(np.diff(cube.spectral_axis.to_value(KMS))).min() if cube.shape[0] > 1 else 0.1
+    return float(pixel), float(channel)
 
 
 def _beam(cube):
@@ -448,14 +447,13 @@ def _beam(cube):
 def _beam_area(cube):
     beam = _beam(cube)
     if beam is None:
-        refuse(
-            "streamer_cube", "have a beam for uncertainty='mean'", "none", "Add one (cube.with_beam) or use 'spread'."
-        )
+        refuse("streamer_cube", "have a beam for uncertainty='mean'", "none", "Add one (cube.with_beam) or use 'spread'.")
     return beam.sr.to_value(u.arcsec**2)
 
 
 def _meta(cube, uncertainty):
-    meta = {"uncertainty": uncertainty, "intensity_unit": cube.unit.to_string()}
+    pixel, channel = _cell(cube)
+    meta = {"uncertainty": uncertainty, "intensity_unit": cube.unit.to_string(), "pixel": pixel, "channel": channel}
     if (beam := _beam(cube)) is not None:
         axes = beam.major.to_value(u.arcsec), beam.minor.to_value(u.arcsec), beam.pa.to_value(u.deg)
         meta["beam"] = [float(value) for value in axes]

@@ -118,11 +118,7 @@ class FitResult:
     @cached_property
     @in_float64
     def _best(self):
-        return dict(
-            zip(
-                NAMED_PARAMETERS, np.asarray(_named(self.x[None], self.problem, self.settings))[0].tolist(), strict=True
-            )
-        )
+        return dict(zip(NAMED_PARAMETERS, np.asarray(_named(self.x[None], self.problem, self.settings))[0].tolist(), strict=True))
 
     @property
     def best_opt_params(self):
@@ -332,9 +328,7 @@ class FitResult:
         `~astropy.table.QTable`
             Columns ``epoch``, ``loss``, ``gradient_norm``, the parts of the loss and every parameter.
         """
-        parts = (
-            ("chi2_ra", "chi2_dec", "chi2_v") if self.settings.loss_method == 0 else ("chi2_r", "chi2_theta", "chi2_v")
-        )
+        parts = ("chi2_ra", "chi2_dec", "chi2_v") if self.settings.loss_method == 0 else ("chi2_r", "chi2_theta", "chi2_v")
         columns = {
             "epoch": np.arange(len(self.history)),
             "loss": self.history[:, 0],
@@ -437,9 +431,7 @@ class FitResult:
         try:
             meta = QTable.read(path, format="ascii.ecsv").meta["fit"]
         except Exception as error:
-            refuse(
-                "path", "be a fit written by FitResult.write", f"{str(path)!r} ({error})", "Choose its best_fit.ecsv."
-            )
+            refuse("path", "be a fit written by FitResult.write", f"{str(path)!r} ({error})", "Choose its best_fit.ecsv.")
         return cls(
             names=tuple(meta["names"]),
             fixed_params={n: value * u.Unit(unit) for n, (value, unit) in meta["fixed_params"].items()},

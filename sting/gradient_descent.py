@@ -1,7 +1,7 @@
 """The fit: parameters, data and options in, a `~sting.fit_result.FitResult` out."""
 
-import math
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import numpy as np
@@ -9,28 +9,11 @@ from astropy import units as u
 from tqdm.auto import tqdm
 
 from sting.core.descent import Stop, run_chunk, start
-from sting.core.likelihood import (
-    MODEL_PARAMETERS,
-    NAMED_PARAMETERS,
-    Settings,
-    loss_and_parts,
-    match,
-    parameters,
-    path_of,
-)
-from sting.core.transforms import LARGEST_MU, mu_from, to_coordinates
+from sting.core.likelihood import loss_and_parts, match, parameters, path_of
 from sting.fit_result import FitResult
-from sting.messages import check_choice, in_float64, refuse
-from sting.parameters import (
-    PARAMETERS,
-    ROTATIONS,
-    check_distance,
-    check_parameters,
-    parse_bounds,
-    parse_priors,
-    rotation_name,
-    to_quantity,
-)
+from sting.messages import in_float64, named_keywords, refuse
+from sting.parameters import check_distance, check_parameters, to_internal, to_quantity
+from sting.problem import state_data, state_fit, state_model
 from sting.stream_lines_grad import Streamline, streamline
 
 __all__ = [
@@ -41,16 +24,6 @@ __all__ = [
     "iterate_fit",
     "prepare_model_params",
 ]
-
-MATCHINGS = ("nearest", "stretch")
-OPTIMIZERS = ("adam", "lbfgs")
-LOSS_METHODS = (0, 1)
-
-#: Supports of mu in the optimiser: the ends are excluded.
-SMALLEST_MU = 1e-6
-
-#: Largest number of radii that the stretch matching samples.
-MOST_RADII = 2_000_000
 
 
 def prepare_model_params(opt_params, fixed_params):
@@ -82,106 +55,6 @@ def prepare_model_params(opt_params, fixed_params):
     free, fixed = check_parameters(opt_params, fixed_params)
     free, fixed = ({name: to_quantity(name, value) for name, value in part.items()} for part in (free, fixed))
     return free | fixed, free, fixed
-
-
-def _support(free, fixed, bounds, rotation):
-    """Support, mask and fixed values of the vector of the core, and its start."""
-    n = len(MODEL_PARAMETERS)
-    support = {key: np.zeros(n) for key in ("offset", "scale", "has_lower", "has_upper")}
-    is_free, values = np.zeros(n), np.zeros(n)
-    for i, core_name in enumerate(MODEL_PARAMETERS):
-        name = rotation if core_name == "mu" else core_name
-        p = PARAMETERS[name]
-        is_free[i], values[i] = name in free, (free | fixed)[name]
-        low, high = bounds.get(name, (p.lower, p.upper))
-        if name == "mu" and name not in bounds:
-            low, high = SMALLEST_MU, LARGEST_MU
-        bounded = name in bounds or not p.period
-        two_sided = math.isfinite(high)
-        scale = high - low if two_sided else p.scale or abs(values[i]) or 1.0
-        support["offset"][i] = low if math.isfinite(low) else 0.0
-        support["scale"][i] = scale
-        support["has_lower"][i] = bounded and math.isfinite(low)
-        support["has_upper"][i] = bounded and two_sided
-    return support, is_free, values
-
-
-def _prior(priors):
-    prior = {key: np.zeros(len(NAMED_PARAMETERS)) for key in ("mean", "inverse_sigma", "period")}
-    for i, name in enumerate(NAMED_PARAMETERS):
-        prior["period"][i] = PARAMETERS[name].period
-        if name in priors:
-            prior["mean"][i], prior["inverse_sigma"][i] = priors[name][0], 1 / priors[name][1]
-    return prior
-
-
-def _check_points(data, uncertainties):
-    """Data and uncertainties as arrays of shape (n, 3)."""
-    try:
-        points, sigma = (np.array(part, dtype=float).T for part in (data, uncertainties))
-    except (TypeError, ValueError):
-        points, sigma = np.zeros(0), np.zeros(0)
-    if points.ndim != 2 or points.shape[1] != 3 or points.shape != sigma.shape:
-        refuse(
-            "streamer",
-            "hold RA offsets, Dec offsets and velocities with uncertainties of the same length",
-            f"shapes {np.shape(data)} and {np.shape(uncertainties)}",
-            "Use the result of reduce_to_1D.",
-        )
-    if not np.isfinite(points).all():
-        refuse("streamer", "have finite data", "NaN or infinity", "Drop these points.")
-    if not (np.isfinite(sigma).all() and (sigma > 0).all()):
-        refuse(
-            "streamer",
-            "have positive finite uncertainties",
-            "zero, negative, NaN or infinity",
-            "Give every point an uncertainty.",
-        )
-    return points, sigma
-
-
-def _n_radii(free, fixed, bounds):
-    """Number of radii of the stretch matching: from the largest r0 the fit may reach down to the star."""
-    largest = bounds["r0"][1] if "r0" in bounds else (free | fixed)["r0"] * (4 if "r0" in free else 1)
-    n = math.ceil(largest / fixed["deltar"]) + 1
-    if n > MOST_RADII:
-        refuse("deltar", f"leave at most {MOST_RADII} radii", f"{n}", "Raise deltar or lower the upper bound of r0.")
-    return n
-
-
-def _state_problem(initial, fixed, data, uncertainties, distance, bounds, priors, matching, loss_method, optimizer):
-    """Check everything that a fit is told, before any work, and put it into the form of the core."""
-    check_choice("matching", matching, MATCHINGS)
-    check_choice("optimizer", optimizer, OPTIMIZERS)
-    check_choice("loss_method", loss_method, LOSS_METHODS)
-    free, fixed = check_parameters(initial, fixed)
-    bounds, priors = parse_bounds(bounds, free), parse_priors(priors, free)
-    points, sigma = _check_points(data, uncertainties)
-    distance = check_distance(distance)
-    n_radii = _n_radii(free, fixed, bounds) if matching == "stretch" else 0
-    rotation = rotation_name(free | fixed)
-    if rotation in free and rotation not in bounds:
-        # without bounds of its own the rotation is optimised as mu, which always has them
-        given = free | fixed
-        mu = float(mu_from(rotation, given[rotation], given["r0"], given["mass"]))
-        free = {name: value for name, value in free.items() if name not in ROTATIONS} | {"mu": mu}
-        rotation = "mu"
-    support, is_free, values = _support(free, fixed, bounds, rotation)
-    problem = {
-        "points": points,
-        "sigma": sigma,
-        "distance": np.float64(distance),
-        "support": support,
-        "free": is_free,
-        "fixed": values,
-        "prior": _prior(priors),
-        "deltar": np.float64(fixed["deltar"]),
-    }
-    return (
-        problem,
-        Settings(rotation, matching, int(loss_method), optimizer, n_radii),
-        np.asarray(to_coordinates(values, support)),
-    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -227,6 +100,7 @@ def _evaluate(x, problem, settings):
 _evaluate = jax.jit(_evaluate, static_argnames="settings")
 
 
+@named_keywords
 @in_float64
 def evaluate_initial_guess(
     initial_opt_params,
@@ -280,9 +154,10 @@ def evaluate_initial_guess(
     True
     """
     distance = _either("distance", distance, distance_pc)
-    problem, settings, x = _state_problem(
-        initial_opt_params, fixed_params, data, uncertainties, distance, None, priors, matching, loss_method, "adam"
+    problem, settings, x = state_model(
+        initial_opt_params, fixed_params, distance, priors=priors, matching=matching, loss_method=loss_method
     )
+    problem |= state_data(data, uncertainties)
     model_params, _, _ = prepare_model_params(initial_opt_params, fixed_params)
     value, parts, matched = jax.device_get(_evaluate(x, problem, settings))
     model = streamline(model_params, distance=distance)
@@ -311,31 +186,6 @@ def _either(name, value, alias):
     return alias if value is None else value
 
 
-def _options(optimizer, **options):
-    """Check the numbers that steer a descent and return them as the core takes them."""
-    for name, low in (
-        ("learning_rate", 0),
-        ("n_epochs", 0),
-        ("loss_threshold_epochs", 0),
-        ("gradient_tol_epochs", 0),
-        ("patience", 0),
-    ):
-        if not (np.isscalar(options[name]) and np.isfinite(options[name]) and options[name] > low):
-            shown = "early_stopping_patience" if name == "patience" else name
-            refuse(shown, "be a positive number", repr(options[name]), "Leave it out for the default.")
-    for name in ("beta1", "beta2"):
-        if not 0 <= options[name] < 1:
-            refuse(name, "lie in [0, 1)", options[name], "Leave it out for the default.")
-    off = {"loss_threshold": -np.inf, "gradient_tol": 0.0}
-    options = {name: off[name] if value is None else value for name, value in options.items()}
-    # L-BFGS improves by ever smaller amounts where Adam oscillates: it stops when the gain is below rounding that matters
-    options["loss_rtol"] = 1e-9 if optimizer == "lbfgs" else 0.0
-    if optimizer == "lbfgs":
-        options["patience"] = min(options["patience"], 10)
-    whole = ("n_epochs", "loss_threshold_epochs", "gradient_tol_epochs", "patience")
-    return {name: np.int64(value) if name in whole else np.float64(value) for name, value in options.items()}
-
-
 @dataclass(frozen=True, eq=False)
 class Snapshot:
     """State of a descent between two chunks of epochs.
@@ -361,68 +211,21 @@ class Snapshot:
     result: FitResult
 
 
-@in_float64
-def _setup(initial, fixed, streamer, distance, matching, optimizer, loss_method, bounds, priors, options):
-    if not initial:
-        refuse(
-            "initial_opt_params",
-            "hold at least one parameter",
-            "none",
-            "Move one out of fixed_params, or call streamline().",
-        )
-    if not hasattr(streamer, "data") or not hasattr(streamer, "uncertainties"):
-        refuse("streamer", "be a Streamer", type(streamer).__name__, "Use the result of reduce_to_1D.", TypeError)
-    problem, settings, x = _state_problem(
-        initial,
-        fixed,
-        streamer.data,
-        streamer.uncertainties,
-        distance,
-        bounds,
-        priors,
-        matching,
-        loss_method,
-        optimizer,
-    )
-    return problem, settings, x, _options(optimizer, **options)
-
-
-def iterate_fit(
-    initial_opt_params,
-    fixed_params,
-    streamer,
-    distance,
-    *,
-    learning_rate=0.005,
-    param_bounds=None,
-    n_epochs=1000,
-    beta1=0.9,
-    beta2=0.999,
-    loss_threshold=None,
-    loss_threshold_epochs=1,
-    gradient_tol=None,
-    gradient_tol_epochs=1,
-    early_stopping_patience=50,
-    loss_method=1,
-    priors=None,
-    matching="nearest",
-    optimizer="adam",
-):
+def iterate_fit(initial_opt_params, fixed_params, streamer, distance, **keywords):
     """Run a fit step by step: a generator that yields a `Snapshot` every 50 epochs and after the last one.
 
-    Leaving the loop stops the fit; the last snapshot's result is the best so far.
+    Leaving the loop stops the fit; the last snapshot's result is the best so far. All input is checked before the first step.
 
     Parameters
     ----------
     initial_opt_params, fixed_params, streamer, distance
         As for `fit_streamline`.
-    learning_rate, param_bounds, n_epochs, beta1, beta2, loss_threshold, loss_threshold_epochs, gradient_tol, gradient_tol_epochs, \
-early_stopping_patience, loss_method, priors, matching, optimizer
-        As for `fit_streamline`.
+    **keywords
+        Those of `fit_streamline` that steer the fit.
 
-    Yields
-    ------
-    `Snapshot`
+    Returns
+    -------
+    generator of `Snapshot`
 
     Examples
     --------
@@ -433,48 +236,29 @@ early_stopping_patience, loss_method, priors, matching, optimizer
     >>> [snapshot.epoch for snapshot in fit]
     [49, 99, 100]
     """
-    options = dict(
-        learning_rate=learning_rate,
-        beta1=beta1,
-        beta2=beta2,
-        n_epochs=n_epochs,
-        loss_threshold=loss_threshold,
-        loss_threshold_epochs=loss_threshold_epochs,
-        gradient_tol=gradient_tol,
-        gradient_tol_epochs=gradient_tol_epochs,
-        patience=early_stopping_patience,
-    )
-    problem, settings, x, options = _setup(
-        initial_opt_params,
-        fixed_params,
-        streamer,
-        distance,
-        matching,
-        optimizer,
-        loss_method,
-        param_bounds,
-        priors,
-        options,
-    )
-    names = tuple(initial_opt_params)
-    _, _, fixed = prepare_model_params(initial_opt_params, fixed_params)
-    # the generator's body runs in steps between which the caller's own precision must hold: each step enters float64 by itself
+    if not hasattr(streamer, "data") or not hasattr(streamer, "uncertainties"):
+        refuse("streamer", "be a Streamer", type(streamer).__name__, "Use the result of reduce_to_1D.", TypeError)
+    problem, settings, x, options = state_fit(initial_opt_params, fixed_params, distance, **keywords)
+    problem |= state_data(streamer.data, streamer.uncertainties)
+    _, free, fixed = prepare_model_params(initial_opt_params, fixed_params)
+    result = partial(FitResult, tuple(free), fixed, check_distance(distance) * u.pc, problem=problem, settings=settings)
+    return _descend(x, problem, options, settings, result)
+
+
+def _descend(x, problem, options, settings, make_result):
+    # between two steps the caller's own code runs, in its own precision: each step enters float64 by itself
     step = in_float64(lambda state: jax.device_get(run_chunk(state, problem, options, settings)))
     state, rows = in_float64(start)(x, options, settings), []
     while int(state["stop"]) == Stop.RUNNING:
         state, new = step(state)
         rows.append(new[np.isfinite(new).any(axis=1)])
-        stop = Stop(int(state["stop"]))
         history = np.concatenate(rows)
-        best = np.asarray(state["best"]["x"])
-        result = FitResult(
-            names, fixed, check_distance(distance) * u.pc, best, history, stop or Stop.BY_CALLER, problem, settings
-        )
-        yield Snapshot(
-            len(history) - 1, int(options["n_epochs"]), float(history[-1, 0]), float(state["best"]["loss"]), result
-        )
+        stop = Stop(int(state["stop"])) or Stop.BY_CALLER
+        result = make_result(x=state["best"]["x"], history=history, stop=stop)
+        yield Snapshot(len(history) - 1, int(options["n_epochs"]), float(history[-1, 0]), float(state["best"]["loss"]), result)
 
 
+@named_keywords
 def fit_streamline(
     initial_opt_params,
     fixed_params,
@@ -585,7 +369,7 @@ def fit_streamline(
     """
     distance = _either("distance", distance, distance_pc)
     if v_lsr is not None:
-        v_lsr = to_quantity("v_lsr", _internal_velocity(v_lsr))
+        v_lsr = to_quantity("v_lsr", to_internal("v_lsr", v_lsr))
     if save_folder is not None:
         from sting import outputs
 
@@ -600,6 +384,7 @@ def fit_streamline(
         n_epochs=n_epochs,
         beta1=beta1,
         beta2=beta2,
+        info_every=info_every,
         loss_threshold=loss_threshold,
         loss_threshold_epochs=loss_threshold_epochs,
         gradient_tol=gradient_tol,
@@ -616,12 +401,6 @@ def fit_streamline(
 
         outputs.save_results(result, streamer, save_folder, v_lsr=v_lsr, show=show_plots)
     return result
-
-
-def _internal_velocity(v_lsr):
-    from sting.parameters import to_internal
-
-    return to_internal("v_lsr", v_lsr)
 
 
 def _run(steps, n_epochs, progress, callback):

@@ -2,6 +2,7 @@
 
 import difflib
 import functools
+import inspect
 import warnings
 
 import jax
@@ -33,10 +34,22 @@ def suggest(name, known):
 def check_choice(name, value, choices):
     """Refuse a ``value`` that is none of ``choices``."""
     if value not in choices:
-        refuse(
-            name, f"be one of {', '.join(map(repr, choices))}", repr(value), suggest(value, [str(c) for c in choices])
-        )
+        refuse(name, f"be one of {', '.join(map(repr, choices))}", repr(value), suggest(value, [str(c) for c in choices]))
     return value
+
+
+def named_keywords(function):
+    """Refuse keywords that a public function does not know by their names, and suggest the nearest that it does."""
+    known = [p.name for p in inspect.signature(function).parameters.values()]
+
+    @functools.wraps(function)
+    def wrapper(*args, **kwargs):
+        for name in kwargs:
+            if name not in known:
+                refuse(name, f"be a keyword of {function.__name__}", repr(name), suggest(name, known), TypeError)
+        return function(*args, **kwargs)
+
+    return wrapper
 
 
 def in_float64(function):

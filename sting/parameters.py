@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from astropy import units as u
 
-from sting.core.transforms import LARGEST_MU
+from sting.core.transforms import LARGEST_MU, mu_from
 from sting.messages import refuse, suggest
 
 __all__ = [
@@ -77,9 +77,7 @@ class Parameter:
         unit = self.display_unit.to_string()
         if math.isfinite(high):
             return f"lie between {low:g} and {high:g} {unit}".rstrip()
-        return (
-            f"be at least {low:g} {unit}" if self.name in ZERO_ALLOWED else ("be positive" if low == 0 else "be finite")
-        )
+        return f"be at least {low:g} {unit}" if self.name in ZERO_ALLOWED else ("be positive" if low == 0 else "be finite")
 
     def holds(self, value):
         """Whether ``value`` (internal unit) lies in the support, whose ends belong to it only for ``>= 0`` parameters."""
@@ -96,171 +94,37 @@ _NONE = u.dimensionless_unscaled
 _KMS = u.km / u.s
 
 #: Every parameter of the model by its name.
-PARAMETERS = {
-    p.name: p
-    for p in (
-        # fmt: off
-        Parameter(
-            "r0",
-            u.au,
-            u.au,
-            0.0,
-            _INF,
-            0.0,
-            None,
-            None,
-            (100, 20000, 10),
-            "r0",
-            r"$r_0$",
-            "radius at which the streamline starts",
-        ),
-        Parameter(
-            "theta0",
-            u.rad,
-            u.deg,
-            0.0,
-            _PI,
-            0.0,
-            None,
-            None,
-            (0, 180, 0.5),
-            "theta0",
-            r"$\theta_0$",
-            "polar angle of the start, from the rotation axis",
-        ),
-        Parameter(
-            "phi0",
-            u.rad,
-            u.deg,
-            0.0,
-            2 * _PI,
-            2 * _PI,
-            None,
-            None,
-            (0, 360, 0.5),
-            "phi0",
-            r"$\phi_0$",
-            "azimuth of the start",
-        ),
-        Parameter(
-            "v_r0",
-            _KMS,
-            _KMS,
-            0.0,
-            _INF,
-            0.0,
-            None,
-            1.0,
-            (0, 5, 0.01),
-            "v_r0",
-            r"$v_{r,0}$",
-            "inward radial speed at the start",
-        ),
-        Parameter(
-            "mu",
-            _NONE,
-            _NONE,
-            0.0,
-            1.0,
-            0.0,
-            None,
-            None,
-            (0.001, 0.999, 0.001),
-            "mu",
-            r"$\mu$",
-            "centrifugal radius in units of r0",
-        ),
-        Parameter("mass", u.Msun, u.Msun, 0.0, _INF, 0.0, None, None, (0.05, 10, 0.01), "mass", r"$M$", "central mass"),
-        Parameter(
-            "inc",
-            u.rad,
-            u.deg,
-            -_PI / 2,
-            _PI / 2,
-            0.0,
-            None,
-            None,
-            (-90, 90, 0.5),
-            "inc",
-            r"$i$",
-            "inclination; 0 is an edge-on disk, positive tilts the axis away from the observer",
-        ),
-        Parameter(
-            "pa",
-            u.rad,
-            u.deg,
-            0.0,
-            2 * _PI,
-            2 * _PI,
-            None,
-            None,
-            (0, 360, 0.5),
-            "pa",
-            r"$\mathrm{PA}$",
-            "position angle of the projected rotation axis, east of north",
-        ),
-        Parameter(
-            "rmin",
-            u.au,
-            u.au,
-            0.0,
-            _INF,
-            0.0,
-            0.0,
-            100.0,
-            (0, 1000, 1),
-            "rmin",
-            r"$r_\mathrm{min}$",
-            "innermost radius to draw",
-        ),
-        Parameter(
-            "v_lsr",
-            _KMS,
-            _KMS,
-            -_INF,
-            _INF,
-            0.0,
-            0.0,
-            1.0,
-            (-20, 20, 0.01),
-            "v_lsr",
-            r"$v_\mathrm{LSR}$",
-            "systemic velocity",
-        ),
-        Parameter(
-            "rc", u.au, u.au, 0.0, _INF, 0.0, None, None, (1, 2000, 1), "rc", r"$r_\mathrm{c}$", "centrifugal radius"
-        ),
-        Parameter(
-            "omega",
-            PER_SECOND,
-            PER_SECOND,
-            0.0,
-            _INF,
-            0.0,
-            None,
-            None,
-            (1e-15, 1e-11, 1e-15),
-            "omega",
-            r"$\Omega$",
-            "angular speed about the rotation axis at r0",
-        ),
-        Parameter(
-            "deltar",
-            u.au,
-            u.au,
-            0.0,
-            _INF,
-            0.0,
-            10.0,
-            None,
-            (0.1, 100, 0.1),
-            "deltar",
-            r"$\Delta r$",
-            "radial step of the 'stretch' matching; nothing else depends on it",
-        ),
-        # fmt: on
-    )
-}
+# fmt: off
+PARAMETERS = {p.name: p for p in (
+    #         name      unit         display      lower    upper    period   default scale  slider                  plain     TeX
+    Parameter("r0",     u.au,        u.au,        0.0,     _INF,    0.0,     None,   None,  (100, 20000, 10),       "r0",     r"$r_0$",
+              "radius at which the streamline starts"),
+    Parameter("theta0", u.rad,       u.deg,       0.0,     _PI,     0.0,     None,   None,  (0, 180, 0.5),          "theta0", r"$\theta_0$",
+              "polar angle of the start, from the rotation axis"),
+    Parameter("phi0",   u.rad,       u.deg,       0.0,     2 * _PI, 2 * _PI, None,   None,  (0, 360, 0.5),          "phi0",   r"$\phi_0$",
+              "azimuth of the start"),
+    Parameter("v_r0",   _KMS,        _KMS,        0.0,     _INF,    0.0,     None,   1.0,   (0, 5, 0.01),           "v_r0",   r"$v_{r,0}$",
+              "inward radial speed at the start"),
+    Parameter("mu",     _NONE,       _NONE,       0.0,     1.0,     0.0,     None,   None,  (0.001, 0.999, 0.001),  "mu",     r"$\mu$",
+              "centrifugal radius in units of r0"),
+    Parameter("mass",   u.Msun,      u.Msun,      0.0,     _INF,    0.0,     None,   None,  (0.05, 10, 0.01),       "mass",   r"$M$",
+              "central mass"),
+    Parameter("inc",    u.rad,       u.deg,       -_PI/2,  _PI/2,   0.0,     None,   None,  (-90, 90, 0.5),         "inc",    r"$i$",
+              "inclination; 0 is an edge-on disk, positive tilts the axis away from the observer"),
+    Parameter("pa",     u.rad,       u.deg,       0.0,     2 * _PI, 2 * _PI, None,   None,  (0, 360, 0.5),          "pa",     r"$\mathrm{PA}$",
+              "position angle of the projected rotation axis, east of north"),
+    Parameter("rmin",   u.au,        u.au,        0.0,     _INF,    0.0,     0.0,    100.0, (0, 1000, 1),           "rmin",   r"$r_\mathrm{min}$",
+              "innermost radius to draw"),
+    Parameter("v_lsr",  _KMS,        _KMS,        -_INF,   _INF,    0.0,     0.0,    1.0,   (-20, 20, 0.01),        "v_lsr",  r"$v_\mathrm{LSR}$",
+              "systemic velocity"),
+    Parameter("rc",     u.au,        u.au,        0.0,     _INF,    0.0,     None,   None,  (1, 2000, 1),           "rc",     r"$r_\mathrm{c}$",
+              "centrifugal radius"),
+    Parameter("omega",  PER_SECOND,  PER_SECOND,  0.0,     _INF,    0.0,     None,   None,  (1e-15, 1e-11, 1e-15),  "omega",  r"$\Omega$",
+              "angular speed about the rotation axis at r0"),
+    Parameter("deltar", u.au,        u.au,        0.0,     _INF,    0.0,     10.0,   None,  (0.1, 100, 0.1),        "deltar", r"$\Delta r$",
+              "radial step of the 'stretch' matching; nothing else depends on it"),
+)}
+# fmt: on
 
 #: The three ways to state the rotation, of which exactly one is given.
 ROTATIONS = ("mu", "rc", "omega")
@@ -398,17 +262,13 @@ def check_parameters(free, fixed):
     free = {name: to_internal(name, value) for name, value in free.items()}
     fixed = {name: to_internal(name, value) for name, value in fixed.items()}
     if "deltar" in free:
-        refuse(
-            "deltar", "not be optimised", "it in initial_opt_params", "It is a sampling step: put it into fixed_params."
-        )
+        refuse("deltar", "not be optimised", "it in initial_opt_params", "It is a sampling step: put it into fixed_params.")
     given = free | fixed
     _check_rotation(given)
     for name, p in PARAMETERS.items():
         if name not in given and name not in ROTATIONS:
             if p.default is None:
-                refuse(
-                    name, "be given", "nothing", f"Add it ({p.description}) to initial_opt_params or to fixed_params."
-                )
+                refuse(name, "be given", "nothing", f"Add it ({p.description}) to initial_opt_params or to fixed_params.")
             fixed[name] = p.default
     for name, value in given.items():
         check_support(name, value)
@@ -431,8 +291,6 @@ def check_support(name, value):
 
 
 def _check_mu(given):
-    from sting.core.transforms import mu_from
-
     name = rotation_name(given)
     mu = float(mu_from(name, given[name], given["r0"], given["mass"]))
     if mu > LARGEST_MU:

@@ -9,6 +9,7 @@ import optax
 from jaxtyping import Array, Float
 
 from sting.core.likelihood import Problem, Settings, loss, loss_and_parts
+from sting.core.transforms import project
 
 #: Epochs in one call of `run_chunk`.
 CHUNK = 50
@@ -62,7 +63,7 @@ def _update(x, now, solver_state, problem, options, settings):
             grad=now["gradient"],
             value_fn=lambda x: loss(x, problem, settings),
         )
-    return optax.apply_updates(x, change), solver_state
+    return project(optax.apply_updates(x, change), problem["support"]), solver_state
 
 
 def _count(condition, count):

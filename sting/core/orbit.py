@@ -144,9 +144,7 @@ def w_of_midplane(orbit: Orbit) -> Float[Array, ""]:
     return jnp.arctan2(1.0, orbit["root_lam"] * orbit["kappa"])
 
 
-def duration(
-    orbit: Orbit, w_from: Float[Array, "*n"], w_to: Float[Array, "*n"], panels: int = 64
-) -> Float[Array, "*n"]:
+def duration(orbit: Orbit, w_from: Float[Array, "*n"], w_to: Float[Array, "*n"], panels: int = 64) -> Float[Array, "*n"]:
     """Time (yr) that the material takes from ``w_from`` to ``w_to``.
 
     Gauss-Legendre quadrature of dt = r^2/h da = (2 K r0 / speed) D/N^2 dw: it needs no case for the kind of conic and is

@@ -1,8 +1,8 @@
-"""Optimiser coordinates: every parameter's support becomes the whole real line, without clipping.
+"""Optimiser coordinates: every parameter in units of its bounds, 0 at the lower one and 1 at the upper one.
 
-A coordinate is the parameter in units of its bounds (0 at the lower one, 1 at the upper one), except within a hundredth of a
-bound, where a soft corner bends it so that the bound is approached and never passed. The slope never vanishes on a point of the
-support, so a descent that starts on a bound can leave it. Periodic parameters have no corner: their coordinate just runs on.
+A soft corner, whose sharpness each support states, bends the coordinate at a bound so that the bound is approached and never passed.
+L-BFGS needs wide corners, over which the loss is smooth. Adam gets sharp ones and its coordinates are projected onto the bounds after
+each step, so that it can leave a bound as easily as it came. Periodic parameters have no corner: their coordinate just runs on.
 """
 
 import jax.numpy as jnp
@@ -10,10 +10,7 @@ from jaxtyping import Array, Float
 
 from sting.core.constants import GM_SUN, HERTZ_PER_KMS_AU
 
-#: Inverse width of the soft corners, in units of the range between the bounds.
-SHARPNESS = 100.0
-
-#: A start closer to a bound than this fraction of the range is moved to this distance, where the slope is about 1e-3.
+#: A start closer to a bound than this fraction of the range is moved to this distance, where the slope is not zero.
 START_MARGIN = 1e-5
 
 #: Largest mu = rc/r0: beyond 1 the start would be the periastron and nothing would fall.
@@ -22,22 +19,19 @@ LARGEST_MU = 1 - 1e-6
 Support = dict[str, Float[Array, " n"]]
 
 
-def _corner(x):
+def _corner(x, sharpness):
     # softplus, written out: fewer operations than jax.nn.softplus, whose derivative guards against infinities
-    return jnp.maximum(x, 0.0) + jnp.log1p(jnp.exp(-SHARPNESS * jnp.abs(x))) / SHARPNESS
-
-
-def _log_corner_slope(y):
-    return jnp.log(-jnp.expm1(-SHARPNESS * y)) / SHARPNESS
+    return jnp.maximum(x, 0.0) + jnp.log1p(jnp.exp(-sharpness * jnp.abs(x))) / sharpness
 
 
 def to_parameters(x: Float[Array, " n"], support: Support) -> Float[Array, " n"]:
     """Parameter values at the optimiser coordinates ``x``.
 
-    ``support`` holds ``offset`` and ``scale`` and the 0/1 arrays ``has_lower`` and ``has_upper``, which say where a bound is.
+    ``support`` holds ``offset``, ``scale``, the ``sharpness`` of the corners, and the 0/1 arrays ``has_lower`` and ``has_upper``, which
+    say where a bound is.
     """
-    y = jnp.where(support["has_lower"] > 0, _corner(x), x)
-    y = y - jnp.where(support["has_upper"] > 0, _corner(x - 1), 0.0)
+    y = jnp.where(support["has_lower"] > 0, _corner(x, support["sharpness"]), x)
+    y = y - jnp.where(support["has_upper"] > 0, _corner(x - 1, support["sharpness"]), 0.0)
     return support["offset"] + support["scale"] * y
 
 
@@ -47,9 +41,18 @@ def to_coordinates(values: Float[Array, " n"], support: Support) -> Float[Array,
     lower, upper = support["has_lower"] > 0, support["has_upper"] > 0
     y = jnp.where(lower, jnp.maximum(y, START_MARGIN), y)
     y = jnp.where(upper, jnp.minimum(y, 1 - START_MARGIN), y)
-    below = jnp.where(lower, _log_corner_slope(jnp.where(lower, y, 1.0)), 0.0)
-    above = jnp.where(upper, _log_corner_slope(jnp.where(upper, 1 - y, 1.0)), 0.0)
-    return y + below - above
+
+    def bend(distance):
+        return jnp.log(-jnp.expm1(-support["sharpness"] * distance)) / support["sharpness"]
+
+    return y + jnp.where(lower, bend(jnp.where(lower, y, 1.0)), 0.0) - jnp.where(upper, bend(jnp.where(upper, 1 - y, 1.0)), 0.0)
+
+
+def project(x: Float[Array, " n"], support: Support) -> Float[Array, " n"]:
+    """Coordinates moved onto the bounds from outside, where ``projected`` asks for it."""
+    low = jnp.where(support["projected"] * support["has_lower"] > 0, 0.0, -jnp.inf)
+    high = jnp.where(support["projected"] * support["has_upper"] > 0, 1.0, jnp.inf)
+    return jnp.clip(x, low, high)
 
 
 def mu_from(rotation: str, value, r0, mass):

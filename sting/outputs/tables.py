@@ -1,0 +1,153 @@
+"""The results folder: every file is written under a temporary name and moved into place, and nothing else is touched."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from sting.messages import refuse
+
+__all__ = ["check_folder", "save_best_fit_params", "save_optimisation_log", "save_results"]
+
+
+def check_folder(folder):
+    """Refuse a results folder that could not be written, without creating anything.
+
+    Parameters
+    ----------
+    folder : str or path-like
+        The folder; it may not exist yet.
+
+    Raises
+    ------
+    OSError
+        If it, or the folder that would hold it, is not a writable folder.
+
+    Examples
+    --------
+    >>> check_folder("sting_results")
+    """
+    try:
+        path = Path(folder).absolute()
+    except TypeError:
+        refuse("save_folder", "be a path or None", repr(folder), "Use for example 'sting_results'.", TypeError)
+    existing = next(parent for parent in (path, *path.parents) if parent.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        refuse("save_folder", "be a folder that can be written", repr(str(folder)), "Choose another one.", OSError)
+
+
+def save_best_fit_params(result, path):
+    """Write the best-fit parameters as JSON: value, unit and, for the free ones, sigma of each.
+
+    Parameters
+    ----------
+    result : `~sting.fit_result.FitResult`
+        The fit.
+    path : str or path-like
+        File to write.
+
+    Examples
+    --------
+    >>> save_best_fit_params(result, "best_fit_params.json")  # doctest: +SKIP
+    """
+    errors = result.param_errors
+    content = {
+        "optimised_parameters": {
+            n: {"value": float(v.value), "unit": v.unit.to_string(), "sigma": _finite(errors[n].value)}
+            for n, v in result.best_opt_params.items()
+        },
+        "fixed_parameters": {n: {"value": float(v.value), "unit": v.unit.to_string()} for n, v in result.fixed_params.items()},
+        "loss": result.loss,
+        "status": result.status,
+        "notes": result.notes,
+    }
+    Path(path).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _finite(value):
+    """JSON knows no infinity: null says that nothing constrains the parameter."""
+    return float(value) if np.isfinite(value) else None
+
+
+def save_optimisation_log(result, path):
+    """Write loss, its parts and all parameters at each epoch as CSV, the units in the header.
+
+    Parameters
+    ----------
+    result : `~sting.fit_result.FitResult`
+        The fit.
+    path : str or path-like
+        File to write.
+
+    Examples
+    --------
+    >>> save_optimisation_log(result, "optimisation_log.csv")  # doctest: +SKIP
+    """
+    table = result.parameter_history()
+    units = {name: getattr(table[name], "unit", None) for name in table.colnames}
+    header = [f"{name} [{unit}]" if unit else name for name, unit in units.items()]
+    columns = np.column_stack([np.asarray(getattr(table[name], "value", table[name])) for name in table.colnames])
+    lines = [",".join([str(int(row[0])), *(f"{value:.10g}" for value in row[1:])]) for row in columns]
+    Path(path).write_text("\n".join([",".join(header), *lines]) + "\n", encoding="utf-8")
+
+
+def save_results(result, streamer, folder="sting_results", *, v_lsr=None, show=False):
+    """Write everything of a fit into a folder: parameters, log and figures.
+
+    Parameters
+    ----------
+    result : `~sting.fit_result.FitResult`
+        The fit.
+    streamer : `~sting.extract_streamline.Streamer`
+        The data that were fitted.
+    folder : str, path-like or None, optional
+        Created if missing; files of the same names are replaced, all others left alone. None writes nothing.
+    v_lsr : `~astropy.units.Quantity`, optional
+        Systemic velocity to draw; by default that of the fit.
+    show : bool, optional
+        Whether to show the figures as well.
+
+    Returns
+    -------
+    list of `~pathlib.Path`
+        The files written.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be written.
+
+    Examples
+    --------
+    >>> save_results(result, streamer, "sting_results")  # doctest: +SKIP
+    """
+    from sting.outputs import plots
+
+    if folder is not None:
+        check_folder(folder)
+    figures = {
+        "best_fit_morphology.png": plots.plot_morphology(result, streamer),
+        "best_fit_vel_radius.png": plots.plot_vel_radius(result, streamer, v_lsr=v_lsr),
+        "loss_history.png": plots.plot_loss(result),
+        "parameter_correlation_matrix.png": plots.plot_param_correlations(result),
+        "streamline_samples.png": plots.plot_streamline_covariance_samples(result, streamer, v_lsr=v_lsr, seed=0),
+    }
+    if show:
+        plots.show(figures.values())
+    if folder is None:
+        return []
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".sting-") as name:
+        temporary = Path(name)
+        save_best_fit_params(result, temporary / "best_fit_params.json")
+        save_optimisation_log(result, temporary / "optimisation_log.csv")
+        result.write(temporary / "best_fit.ecsv")
+        for file, figure in figures.items():
+            figure.savefig(temporary / file, dpi=200)
+        written = sorted(path.name for path in temporary.iterdir())
+        for file in written:
+            os.replace(temporary / file, folder / file)
+    return [folder / file for file in written]

@@ -1,0 +1,109 @@
+"""The one form of refusals and warnings, and the precision that is kept to ourselves."""
+
+import threading
+import warnings
+
+import jax
+import jax.numpy as jnp
+import pytest
+from astropy.utils.exceptions import AstropyUserWarning
+
+from sting.messages import StingWarning, check_choice, in_float64, refuse, suggest, warn
+
+
+class TestRefuse:
+    def test_form(self):
+        with pytest.raises(ValueError, match=r"^'rms' must be positive; got -1\. Correct it\.$"):
+            refuse("rms", "be positive", -1, "Correct it.")
+
+    @pytest.mark.parametrize("error", [TypeError, FileNotFoundError])
+    def test_error_class(self, error):
+        with pytest.raises(error, match="'rms' must be positive"):
+            refuse("rms", "be positive", -1, "Correct it.", error)
+
+
+class TestSuggest:
+    @pytest.mark.parametrize(("typed", "meant"), [("theta", "theta0"), ("vr0", "v_r0"), ("omgea", "omega"), ("R0", "r0")])
+    def test_nearest_match(self, typed, meant):
+        assert suggest(typed, ["r0", "theta0", "v_r0", "omega"]) == f"Did you mean {meant!r}?"
+
+    def test_all_where_nothing_is_near(self):
+        assert suggest("xyz", ["r0", "theta0"]) == "Known are r0, theta0."
+
+    def test_a_name_that_is_no_string(self):
+        assert suggest(3, ["r0", "theta0"]) == "Known are r0, theta0."
+
+
+class TestCheckChoice:
+    @pytest.mark.parametrize("value", ["adam", 0])
+    def test_returns_the_choice(self, value):
+        assert check_choice("optimizer", value, ("adam", 0)) == value
+
+    def test_refuses(self):
+        message = r"^'optimizer' must be one of 'adam', 'lbfgs'; got 'adm'\. Did you mean 'adam'\?$"
+        with pytest.raises(ValueError, match=message):
+            check_choice("optimizer", "adm", ("adam", "lbfgs"))
+
+    def test_refuses_a_number(self):
+        with pytest.raises(ValueError, match=r"^'loss_method' must be one of 0, 1; got 2\. Known are 0, 1\.$"):
+            check_choice("loss_method", 2, (0, 1))
+
+
+class TestWarn:
+    def test_category_can_be_filtered_as_astropys(self):
+        assert issubclass(StingWarning, AstropyUserWarning)
+
+    def test_points_at_the_line_of_the_user(self):
+        def private_helper():
+            warn("the cube was masked")
+
+        def public_function():
+            private_helper()
+
+        with pytest.warns(StingWarning, match=r"^the cube was masked$") as records:
+            public_function()
+        assert records[0].filename == __file__
+        with open(__file__) as lines:
+            assert lines.readlines()[records[0].lineno - 1].strip() == "public_function()"
+
+    def test_can_be_turned_into_an_error(self):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", StingWarning)
+            with pytest.raises(StingWarning):
+                warn("the cube was masked")
+
+
+@in_float64
+def _third(numerator=1.0, *, fail=False):
+    """Return a third."""
+    if fail:
+        raise RuntimeError("on purpose")
+    return jnp.asarray(numerator) / 3
+
+
+class TestInFloat64:
+    def test_is_double_inside_and_single_outside(self):
+        assert _third().dtype == jnp.float64
+        assert float(_third(2.0)) == 2 / 3
+        assert jnp.asarray(1.0).dtype == jnp.float32
+
+    @pytest.mark.parametrize("user_flag", [False, True])
+    def test_leaves_the_flag_of_the_user(self, user_flag):
+        with jax.enable_x64(user_flag):
+            _third()
+            assert jax.config.jax_enable_x64 is user_flag
+
+    def test_leaves_the_flag_after_an_error(self):
+        with pytest.raises(RuntimeError, match="on purpose"):
+            _third(fail=True)
+        assert jax.config.jax_enable_x64 is False
+
+    def test_holds_on_another_thread(self):
+        found = []
+        thread = threading.Thread(target=lambda: found.extend([_third().dtype, jnp.asarray(1.0).dtype]))
+        thread.start()
+        thread.join()
+        assert found == [jnp.float64, jnp.float32]
+
+    def test_keeps_name_and_docstring(self):
+        assert (_third.__name__, _third.__doc__) == ("_third", "Return a third.")

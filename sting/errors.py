@@ -93,10 +93,10 @@ def _one_sided_sigma(index, found):
 def estimate_uncertainties(x, problem, settings):
     """Estimate the covariance of a fit at the optimiser coordinates ``x``.
 
-    The loss being chi2 (-2 ln L), the covariance is 2 inv(Hessian), propagated by the Jacobian to the named parameters. Directions
-    along which no residual changes are found by a singular value decomposition of the residuals' Jacobian, which is exact whether
-    or not ``x`` is a minimum, and taken out; parameters at a bound are held there, and get the one-sided distance at which the
-    loss has risen by one.
+    The loss being chi2 (-2 ln L), the covariance is 2 inv(Hessian), propagated by the Jacobian to the named parameters.
+    Directions along which no residual changes are found by a singular value decomposition of the residuals' Jacobian, which
+    is exact whether or not ``x`` is a minimum, and taken out; parameters at a bound are held there, and get the one-sided
+    distance at which the loss has risen by one.
 
     Parameters
     ----------
@@ -164,8 +164,8 @@ def _share(row):
 def sample_coordinates(x, covariance, n, seed=None):
     """Draw optimiser coordinates from the normal distribution around the best fit.
 
-    The draws are made in the optimiser's coordinates, whose every value is a legal parameter: samples respect supports, bounds and
-    periods by themselves.
+    The draws are made in the optimiser's coordinates, whose every value is a legal parameter: samples respect supports,
+    bounds and periods by themselves.
 
     Parameters
     ----------

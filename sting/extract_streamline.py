@@ -56,7 +56,7 @@ class Streamer:
 
     @property
     def uncertainties(self):
-        """Uncertainties of the RA offsets, Dec offsets (arcsec) and velocities (km/s)."""
+        """The uncertainties of the RA offsets, Dec offsets (arcsec) and velocities (km/s)."""
         return self.ra_sigma, self.dec_sigma, self.v_sigma
 
     def __len__(self):
@@ -110,7 +110,7 @@ def extract_streamer_subcube(
         of the whole ``cube`` that are neither blank nor exactly zero. A cube that was masked before (more than half of it is
         exactly zero) does not tell its noise: then, with a warning, the voxels that are not zero are kept.
     region : str, path-like, `~regions.Region`, or list of `~regions.Region`, optional
-        ds9 or CRTF file, or regions; voxels whose pixel centre lies in any of them are kept.
+        A ds9 or CRTF file, or regions; voxels whose pixel centre lies in any of them are kept.
     center : `~astropy.coordinates.SkyCoord`, optional
         Origin of the offsets, for example the star; by default the reference position of the cube.
 

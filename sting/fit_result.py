@@ -188,16 +188,28 @@ class FitResult:
             notes.append(f"{self._user_name(name)} ended at a bound; its uncertainty is one-sided.")
         if not found.positive:
             notes.append(
-                "The Hessian is not positive: the uncertainties are those of Gauss and Newton. Run more epochs or optimizer='lbfgs'."
+                "The Hessian is not positive: the uncertainties are those of Gauss and Newton. "
+                "Run more epochs or optimizer='lbfgs'."
             )
         elif found.gain >= MINIMUM_GAIN:
             notes.append("The descent did not end in a minimum. Run more epochs or optimizer='lbfgs'.")
+        if "r0" in self.names and self._starts_at_the_data():
+            notes.append(
+                "The outermost point is compared with the very start of the model: r0 is set by where the data end. "
+                "Take it for a lower limit."
+            )
         notes.append(
-            "inc and pa are not measured by a ballistic fit: they are put in. r0, theta0, phi0, omega and rc hold for these inc and pa "
-            "only; energy, angular momentum, eccentricity, semi-latus rectum and periastron hold for all. Infall is assumed: the mirror "
-            "orbit flows out and looks the same."
+            "inc and pa are not measured by a ballistic fit: they are put in. r0, theta0, phi0, omega and rc hold for these "
+            "inc and pa only; energy, angular momentum, eccentricity, semi-latus rectum and periastron hold for all. "
+            "Infall is assumed: the mirror orbit flows out and looks the same."
         )
         return notes
+
+    def _starts_at_the_data(self):
+        """Whether a data point is matched to the outer end of the model."""
+        start = self.streamline(2)
+        pairs = zip(self.matched_points(), (start.ra, start.dec, start.velocity), strict=True)
+        return bool(np.all([np.abs(matched - end[0]).value < 1e-9 for matched, end in pairs], axis=0).any())
 
     def _user_name(self, name):
         """Name of a parameter of the model as the user stated it."""
@@ -209,7 +221,8 @@ class FitResult:
         Returns
         -------
         `~astropy.table.QTable`
-            Columns ``parameter``, ``value``, ``sigma`` (NaN for fixed ones), ``unit``, ``state`` (free, fixed) and ``description``.
+            Columns ``parameter``, ``value``, ``sigma`` (NaN for fixed ones), ``unit``, ``state`` (free, fixed) and
+            ``description``.
         """
         best = self.best_opt_params | self.fixed_params
         errors = self.param_errors
@@ -232,8 +245,8 @@ class FitResult:
         Returns
         -------
         `~astropy.table.QTable`
-            Columns ``quantity``, ``value``, ``sigma``, ``unit``, ``any_axis`` (True where the value is the same for every rotation
-            axis that fits as well) and ``description``.
+            Columns ``quantity``, ``value``, ``sigma``, ``unit``, ``any_axis`` (True where the value is the same for every
+            rotation axis that fits as well) and ``description``.
         """
         jacobian, value = jax.device_get(_derived(self.x, self.problem, self.settings))
         covariance = self.uncertainties.coordinate_covariance

@@ -218,8 +218,12 @@ def iterate_fit(initial_opt_params, fixed_params, streamer, distance, **keywords
 
     Parameters
     ----------
-    initial_opt_params, fixed_params, streamer, distance
+    initial_opt_params, fixed_params : dict
         As for `fit_streamline`.
+    streamer : `~sting.extract_streamline.Streamer`
+        The data.
+    distance : `~astropy.units.Quantity` or float
+        Distance of the star, a number being in pc.
     **keywords
         Those of `fit_streamline` that steer the fit.
 
@@ -310,9 +314,13 @@ def fit_streamline(
         Decay rates of Adam's moments.
     info_every : int, optional
         Update the progress bar at least every so many epochs; 0 shows none.
-    loss_threshold, gradient_tol : float, optional
-        Stop when the loss, or the norm of its gradient in optimiser coordinates, stays below this.
-    loss_threshold_epochs, gradient_tol_epochs : int, optional
+    loss_threshold : float, optional
+        Stop when the loss stays below this.
+    loss_threshold_epochs : int, optional
+        For so many epochs in a row.
+    gradient_tol : float, optional
+        Stop when the norm of the gradient in optimiser coordinates stays below this.
+    gradient_tol_epochs : int, optional
         For so many epochs in a row.
     early_stopping_patience : int, optional
         Stop after so many epochs without a new best.

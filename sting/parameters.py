@@ -80,7 +80,13 @@ class Parameter:
         return f"be at least {low:g} {unit}" if self.name in ZERO_ALLOWED else ("be positive" if low == 0 else "be finite")
 
     def holds(self, value):
-        """Whether ``value`` (internal unit) lies in the support, whose ends belong to it only for ``>= 0`` parameters."""
+        """Say whether a value lies in the support, whose lower end belongs to it only for ``v_r0`` and ``rmin``.
+
+        Parameters
+        ----------
+        value : float
+            In the internal unit.
+        """
         inside = self.lower <= value if self.name in ZERO_ALLOWED else self.lower < value < self.upper
         return math.isfinite(value) and (bool(self.period) or inside)
 
@@ -271,7 +277,7 @@ def check_parameters(free, fixed):
                 refuse(name, "be given", "nothing", f"Add it ({p.description}) to initial_opt_params or to fixed_params.")
             fixed[name] = p.default
     for name, value in given.items():
-        check_support(name, value)
+        _check_support(name, value)
     _check_mu(given)
     return free, fixed
 
@@ -283,7 +289,7 @@ def _check_rotation(given):
         refuse("omega, rc or mu", "be given, exactly one of them", got, "Keep one: they state the same rotation.")
 
 
-def check_support(name, value):
+def _check_support(name, value):
     """Refuse an internal ``value`` outside the support of the parameter ``name``."""
     p = PARAMETERS[name]
     if not p.holds(value):
@@ -303,7 +309,17 @@ def _check_mu(given):
 
 
 def rotation_name(given):
-    """Which of mu, rc and omega a dict of parameters holds."""
+    """Return which of mu, rc and omega a dict of parameters holds.
+
+    Parameters
+    ----------
+    given : dict
+        Parameters of which exactly one states the rotation.
+
+    Returns
+    -------
+    str
+    """
     return next(name for name in ROTATIONS if name in given)
 
 
@@ -313,6 +329,7 @@ def check_distance(distance):
     Parameters
     ----------
     distance : `~astropy.units.Quantity` or float
+        A number is in pc.
 
     Returns
     -------
@@ -348,7 +365,7 @@ def _pairs(argument, entries, free):
     """Name and two internal values of each entry of a dict of bounds or priors."""
     _check_names(entries, argument)
     for name, pair in entries.items():
-        if name not in free and not (name in ROTATIONS and rotation_name_or_none(free)):
+        if name not in free and not (name in ROTATIONS and _rotation_name_or_none(free)):
             refuse(
                 argument,
                 "name free parameters only",
@@ -361,7 +378,7 @@ def _pairs(argument, entries, free):
         yield name, float(values[0]), float(values[1])
 
 
-def rotation_name_or_none(given):
+def _rotation_name_or_none(given):
     """Which of mu, rc and omega a dict holds, or None."""
     return next((name for name in ROTATIONS if name in given), None)
 
@@ -417,8 +434,8 @@ def parse_priors(priors, free):
     Parameters
     ----------
     priors : dict or None
-        Parameter name to (mean, sigma), with a unit or in the internal one. Where one of ``mu``, ``rc``, ``omega`` is free, a prior
-        on any of the three is accepted.
+        Parameter name to (mean, sigma), with a unit or in the internal one. Where one of ``mu``, ``rc``, ``omega``
+        is free, a prior on any of the three is accepted.
     free : dict of float
         Free parameters (internal units).
 

@@ -1,5 +1,6 @@
 """Cutting a streamer out of a cube, and reducing it to a curve."""
 
+import itertools
 import math
 import re
 import warnings
@@ -80,7 +81,7 @@ def reduce_by_hand(cloud, n_elements):
     edges = np.percentile(d, np.linspace(0, 100, n_elements + 1))
     edges[0] = -1
     means, spreads = [], []
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in itertools.pairwise(edges):
         points, flux = cloud[:3, (d > low) & (d <= high)], cloud[3, (d > low) & (d <= high)]
         mean = np.average(points, axis=1, weights=flux)
         means.append(mean)
@@ -144,7 +145,7 @@ class TestBox:
         {"xmin": -1.3, "xmax": 2.2, "ymin": -0.8, "ymax": 1.7},
     )
     #: not on a whole pixel, and given in a frame other than the cube's
-    STAR = (2.3, -1.1)
+    STAR = (2.41, -1.13)
 
     @staticmethod
     def expected(values, east, north, limits):
@@ -644,7 +645,7 @@ class TestUncertainty:
 
     def test_number_of_independent_beams_and_channels(self, make_cube):
         # even flux: 8 channels of 8 rows of 20 pixels in each of two bins
-        cube = make_cube(np.ones((8, 16, 20)), centre=(52.2315, 31.30), pixel=0.5, beam=self.BEAM)
+        cube = make_cube(np.ones((8, 16, 20)), centre=(52.2315, 31.27), pixel=0.5, beam=self.BEAM)
         spread, mean = (reduce_to_1D(cube, STAR, 2, uncertainty=kind) for kind in ("spread", "mean"))
         beams = 160 * 0.25 / (math.pi / (4 * math.log(2)) * 1.2 * 1.0)
         ratio = np.array(spread.uncertainties) / np.array(mean.uncertainties)
@@ -783,7 +784,7 @@ REFUSALS = {
     "star far off": (
         _reduce(FAR),
         ValueError,
-        r"^'yso_centre' must lie within 10 diagonals \(57.* of the cube; got 1283.* from its centre\. Check",
+        r"^'yso_centre' must lie within 10 diagonals \(5\.7.* of the cube; got 1283.* from its centre\. Check",
     ),
     "star on the other side of the sky": (_reduce(OTHER_SIDE), ValueError, r"^'yso_centre' must lie within 10"),
     "more points than voxels": (
@@ -878,7 +879,8 @@ class TestRefusals:
 #: What STING 0.2.3 makes of the quick start of its README, read from its own run: points and widths.
 STING_POINTS = [
     [1.27643758, 0.70659718, 0.57476939, 0.04483426, -0.55158787, -0.73152496, -0.82498937, -0.6597631, -0.36369845, -0.2175214],
-    [-9.2023429, -8.36566657, -7.59683419, -6.86727602, -6.09901682, -5.5504428, -4.92418358, -4.29335447, -3.57940387, -2.59155181],
+    [-9.2023429, -8.36566657, -7.59683419, -6.86727602, -6.09901682,
+     -5.5504428, -4.92418358, -4.29335447, -3.57940387, -2.59155181],
     [7.51859504, 7.53895692, 7.51768282, 7.52204199, 7.51800064, 7.48337693, 7.42615374, 7.37169251, 7.3173251, 7.21891578],
 ]  # fmt: skip
 STING_WIDTHS = [
@@ -886,6 +888,22 @@ STING_WIDTHS = [
     [0.50217862, 0.44995831, 0.42915028, 0.41221591, 0.53910528, 0.51447406, 0.51969555, 0.47244595, 0.40006336, 0.46227888],
     [0.12070256, 0.15281361, 0.13928415, 0.14312795, 0.16889197, 0.18625091, 0.17598201, 0.17365229, 0.18079514, 0.2131501],
 ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def real_cut(data_file):
+    """NGC 1333 IRAS 2A with the cuts of STING's quick start."""
+    with pytest.warns(StingWarning, match=r"^95\.7% of the cube is exactly zero"):
+        return extract_streamer_subcube(
+            data_file,
+            vmin=6 * KMS,
+            vmax=8 * KMS,
+            xmin=-5 * ARCSEC,
+            xmax=5 * ARCSEC,
+            ymin=-12 * ARCSEC,
+            ymax=0.5 * ARCSEC,
+            rms_thresh=4,
+        )
 
 
 @pytest.mark.data
@@ -896,33 +914,19 @@ class TestRealCube:
     # STING 0.2.3 takes the ICRS numbers of the star for those of the cube's FK5 frame
     STING_STAR = SkyCoord(STAR.icrs.ra, STAR.icrs.dec, frame="fk5")
 
-    @pytest.fixture(scope="class")
-    def cut(self, data_file):
-        with pytest.warns(StingWarning, match=r"^95\.7% of the cube is exactly zero"):
-            return extract_streamer_subcube(
-                data_file,
-                vmin=6 * KMS,
-                vmax=8 * KMS,
-                xmin=-5 * ARCSEC,
-                xmax=5 * ARCSEC,
-                ymin=-12 * ARCSEC,
-                ymax=0.5 * ARCSEC,
-                rms_thresh=4,
-            )
+    def test_number_of_voxels(self, real_cut):
+        assert len(kept(real_cut)) == 28111
+        np.testing.assert_allclose(velocities(real_cut)[[0, -1]], [6, 8])
 
-    def test_number_of_voxels(self, cut):
-        assert len(kept(cut)) == 28111
-        np.testing.assert_allclose(velocities(cut)[[0, -1]], [6, 8])
-
-    def test_points_of_sting(self, cut):
-        streamer = reduce_to_1D(cut, self.STING_STAR, n_elements=10)
+    def test_points_of_sting(self, real_cut):
+        streamer = reduce_to_1D(real_cut, self.STING_STAR, n_elements=10)
         assert streamer.pc_coords.shape == (4, 28111)
         np.testing.assert_allclose(np.array(streamer.data)[:, :9], np.array(STING_POINTS)[:, :9], atol=1e-6)
         np.testing.assert_allclose(np.array(streamer.uncertainties)[:, :9], np.array(STING_WIDTHS)[:, :9], atol=1e-6)
         np.testing.assert_allclose(streamer.data, STING_POINTS, atol=0.01)
 
-    def test_what_sting_leaves_out_of_the_last_point(self, cut):
-        cloud = reduce_to_1D(cut, self.STING_STAR, n_elements=10).pc_coords
+    def test_what_sting_leaves_out_of_the_last_point(self, real_cut):
+        cloud = reduce_to_1D(real_cut, self.STING_STAR, n_elements=10).pc_coords
         d = metric_by_hand(cloud[0], cloud[1], 10)
         # the channels of the innermost pixel, all at the smallest d
         used = (d > d.min()) & (d <= np.percentile(d, 10))
@@ -931,9 +935,9 @@ class TestRealCube:
         np.testing.assert_allclose(mean, np.array(STING_POINTS)[:, 9], atol=1e-6)
         assert np.sum(d == d.min()) > 1
 
-    def test_points_with_the_star_in_its_frame(self, cut):
+    def test_points_with_the_star_in_its_frame(self, real_cut):
         assert self.STAR.separation(self.STING_STAR).arcsec == pytest.approx(0.03, abs=0.02)
-        streamer = reduce_to_1D(cut, self.STAR, n_elements=10)
+        streamer = reduce_to_1D(real_cut, self.STAR, n_elements=10)
         difference = np.abs(np.array(streamer.data) - STING_POINTS)
         assert difference[:2].max() < 0.1
         assert difference[2].max() < 0.003

@@ -52,7 +52,7 @@ def make_path(
 
 
 def observe(path: Path, w: Float[Array, "*n"]) -> tuple[Float[Array, "*n 3"], Float[Array, "*n 3"]]:
-    """Right ascension offset (arcsec), declination offset (arcsec) and velocity (km/s) at ``w``, and their derivatives by ``w``."""
+    """RA offset (arcsec), Dec offset (arcsec) and velocity (km/s) at ``w``, and their derivatives with respect to ``w``."""
     state = plane_state(path, w)
     (west_r, west_p), (away_r, away_p), (north_r, north_p) = path["axes"] * path["to_sky"][:, None]
 

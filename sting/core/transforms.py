@@ -1,8 +1,9 @@
 """Optimiser coordinates: every parameter in units of its bounds, 0 at the lower one and 1 at the upper one.
 
-A soft corner, whose sharpness each support states, bends the coordinate at a bound so that the bound is approached and never passed.
-L-BFGS needs wide corners, over which the loss is smooth. Adam gets sharp ones and its coordinates are projected onto the bounds after
-each step, so that it can leave a bound as easily as it came. Periodic parameters have no corner: their coordinate just runs on.
+A soft corner, whose sharpness each support states, bends the coordinate at a bound so that the bound is approached and never
+passed. L-BFGS needs wide corners, over which the loss is smooth. Adam gets sharp ones and its coordinates are projected onto the
+bounds after each step, so that it can leave a bound as easily as it came. Periodic parameters have no corner: their coordinate
+just runs on.
 """
 
 import jax.numpy as jnp
@@ -27,8 +28,8 @@ def _corner(x, sharpness):
 def to_parameters(x: Float[Array, " n"], support: Support) -> Float[Array, " n"]:
     """Parameter values at the optimiser coordinates ``x``.
 
-    ``support`` holds ``offset``, ``scale``, the ``sharpness`` of the corners, and the 0/1 arrays ``has_lower`` and ``has_upper``, which
-    say where a bound is.
+    ``support`` holds ``offset``, ``scale``, the ``sharpness`` of the corners, and the 0/1 arrays ``has_lower`` and ``has_upper``,
+    which say where a bound is.
     """
     y = jnp.where(support["has_lower"] > 0, _corner(x, support["sharpness"]), x)
     y = y - jnp.where(support["has_upper"] > 0, _corner(x - 1, support["sharpness"]), 0.0)

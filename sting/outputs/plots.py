@@ -30,7 +30,13 @@ def _axes(ax, size):
 
 
 def show(figures):
-    """Show figures that were made without pyplot, in a notebook or in windows."""
+    """Show figures that were made without pyplot, in a notebook or in windows.
+
+    Parameters
+    ----------
+    figures : iterable of `~matplotlib.figure.Figure`
+        The figures.
+    """
     try:
         from IPython import get_ipython
     except ImportError:

@@ -37,7 +37,7 @@ def draw_parameters(gm_sun):
             "theta0": rng.uniform(*theta0, n) * DEGREE,
             "phi0": rng.uniform(0, 2 * np.pi, n),
             # half of them uniform, half of them logarithmic
-            "mu": np.where(rng.random(n) < 0.5, 10 ** rng.uniform(*log_mu, n), rng.uniform(*10 ** np.array(log_mu), n)),
+            "mu": np.where(rng.random(n) < 0.5, 10 ** rng.uniform(*log_mu, n), rng.uniform(*np.power(10.0, log_mu), n)),
             "mass": 10 ** rng.uniform(*np.log10(mass), n),
             "inc": rng.uniform(-89, 89, n) * DEGREE,
             "pa": rng.uniform(0, 2 * np.pi, n),

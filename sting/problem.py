@@ -70,7 +70,7 @@ def _check_points(data, uncertainties):
         refuse(
             "streamer",
             "hold RA offsets, Dec offsets and velocities with uncertainties of the same length",
-            f"shapes {np.shape(data)} and {np.shape(uncertainties)}",
+            f"lengths {[np.size(part) for part in data]} and {[np.size(part) for part in uncertainties]}",
             "Use the result of reduce_to_1D.",
         )
     if not np.isfinite(points).all():

@@ -18,7 +18,7 @@ FREE = ("r0", "theta0", "phi0", "omega", "mass", "pa")
 
 @pytest.fixture(scope="module")
 def streamer():
-    return synthetic.make_streamer_points(seed=4)
+    return synthetic.make_streamer_points(seed=4, sigma=(0.05 * u.arcsec, 0.05 * u.arcsec, 0.01 * u.km / u.s))
 
 
 @pytest.fixture(scope="module")
@@ -206,29 +206,31 @@ def test_refuses_a_bad_number_of_samples(result, n):
         result.sample(n)
 
 
+FILES = frozenset(
+    {
+        "best_fit.ecsv",
+        "best_fit_params.json",
+        "best_fit_morphology.png",
+        "best_fit_vel_radius.png",
+        "loss_history.png",
+        "optimisation_log.csv",
+        "parameter_correlation_matrix.png",
+        "streamline_samples.png",
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def folder(result, streamer, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("parent") / "new" / "results"
+    written = outputs.save_results(result, streamer, folder)
+    assert {path.name for path in written} == FILES
+    return folder
+
+
 class TestResultsFolder:
-    FILES = frozenset(
-        {
-            "best_fit.ecsv",
-            "best_fit_params.json",
-            "best_fit_morphology.png",
-            "best_fit_vel_radius.png",
-            "loss_history.png",
-            "optimisation_log.csv",
-            "parameter_correlation_matrix.png",
-            "streamline_samples.png",
-        }
-    )
-
-    @pytest.fixture(scope="class")
-    def folder(self, result, streamer, tmp_path_factory):
-        folder = tmp_path_factory.mktemp("parent") / "new" / "results"
-        written = outputs.save_results(result, streamer, folder)
-        assert {path.name for path in written} == self.FILES
-        return folder
-
     def test_holds_what_it_should_and_no_more(self, folder):
-        assert {path.name for path in folder.iterdir()} == self.FILES
+        assert {path.name for path in folder.iterdir()} == FILES
 
     def test_leaves_other_files_alone(self, result, streamer, folder):
         (folder / "notes.txt").write_text("mine")

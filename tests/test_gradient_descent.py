@@ -300,7 +300,7 @@ def test_refuses_before_any_work(case, points, tmp_path, monkeypatch):
     defaults = {"start": {"r0": 2500 * u.au}, "fixed": without("x"), "streamer": points, "distance": 293}
     given = defaults | arguments
     keywords = {key: value for key, value in given.items() if key not in defaults}
-    with pytest.raises((ValueError, TypeError)) as error:
+    with pytest.raises((ValueError, TypeError, u.UnitsError)) as error:
         fit_streamline(
             given["start"], given["fixed"], given["streamer"], given["distance"], save_folder=tmp_path / "out", **keywords
         )

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import pytest
 from astropy.utils.exceptions import AstropyUserWarning
 
-from sting.messages import StingWarning, check_choice, in_float64, refuse, suggest, warn
+from sting.messages import StingWarning, check_choice, in_float64, named_keywords, refuse, suggest, warn
 
 
 class TestRefuse:
@@ -71,6 +71,31 @@ class TestWarn:
             warnings.simplefilter("error", StingWarning)
             with pytest.raises(StingWarning):
                 warn("the cube was masked")
+
+
+@named_keywords
+@in_float64
+def _fit(points, *, learning_rate=0.1, optimizer="adam"):
+    """Do nothing."""
+    return points, learning_rate, optimizer
+
+
+class TestNamedKeywords:
+    def test_passes_what_is_known(self):
+        assert _fit(1) == (1, 0.1, "adam")
+        assert _fit(points=1, learning_rate=2, optimizer="lbfgs") == (1, 2, "lbfgs")
+
+    def test_refuses_what_is_not(self):
+        message = r"^'learning_rat' must be a keyword of _fit; got 'learning_rat'\. Did you mean 'learning_rate'\?$"
+        with pytest.raises(TypeError, match=message):
+            _fit(1, learning_rat=2)
+
+    def test_leaves_other_mistakes_to_python(self):
+        with pytest.raises(TypeError, match="missing 1 required positional argument: 'points'"):
+            _fit()
+
+    def test_keeps_name_and_docstring(self):
+        assert (_fit.__name__, _fit.__doc__) == ("_fit", "Do nothing.")
 
 
 @in_float64

@@ -19,7 +19,7 @@ from sting.core.likelihood import (
     polar_sigma,
 )
 from sting.core.sky import make_path, observe
-from sting.core.transforms import to_coordinates
+from sting.core.transforms import LARGEST_MU, to_coordinates
 
 N_POINTS = 12
 BATCH = 200
@@ -28,26 +28,27 @@ DEGREE = np.pi / 180
 OMEGA_BOUNDS = {"omega": (1e-14, 1e-11)}
 
 
-def _evaluate(x, problem, settings):
-    (value, parts), gradient = jax.value_and_grad(loss_and_parts, has_aux=True)(x, problem, settings)
-    model = match(path_of(parameters(x, problem, settings), problem["distance"]), problem, settings)
-    return {"loss": value, "parts": parts, "gradient": gradient, "model": model}
-
-
 @partial(jax.jit, static_argnames="settings")
 def _evaluate_batch(x, problem, settings):
-    return jax.vmap(lambda x: _evaluate(x, problem, settings))(x)
+    return jax.vmap(lambda x: jax.value_and_grad(loss_and_parts, has_aux=True)(x, problem, settings))(x)
 
 
 def evaluate(x, problem, settings):
-    """Loss, parts, gradient and matched model at many coordinates (m, n), in batches of one shape: each program is compiled once."""
+    """Loss, parts and gradient at many coordinates (m, n), in batches of one shape, so that each program is compiled once."""
     x = np.atleast_2d(x)
     padded = np.concatenate([x, np.repeat(x[:1], -len(x) % BATCH, axis=0)])
     found = [jax.device_get(_evaluate_batch(part, problem, settings)) for part in padded.reshape(-1, BATCH, x.shape[1])]
-    return {name: np.concatenate([part[name] for part in found])[: len(x)] for name in found[0]}
+    (loss, parts), gradient = jax.tree.map(lambda *parts: np.concatenate(parts)[: len(x)], *found)
+    return {"loss": loss, "parts": parts, "gradient": gradient}
 
 
-_linearise_batch = jax.jit(jax.vmap(linearise, in_axes=(0, None, None)), static_argnums=2)
+@partial(jax.jit, static_argnames="settings")
+@partial(jax.vmap, in_axes=(0, None, None))
+def matched(x, problem, settings):
+    """The places of the model to which the points are compared."""
+    return match(path_of(parameters(x, problem, settings), problem["distance"]), problem, settings)
+
+
 _coordinates = jax.jit(jax.vmap(to_coordinates, in_axes=(0, None)))
 
 
@@ -147,9 +148,10 @@ class TestLoss:
     @pytest.mark.parametrize("loss_method", [0, 1])
     def test_against_numpy(self, loss_method, truth, points, places, make_problem):
         problem, settings, _ = make_problem(truth, *points, loss_method=loss_method, optimizer="lbfgs", distance=DISTANCE)
-        found = evaluate(np.asarray(_coordinates(places, problem["support"])), problem, settings)
+        x = np.asarray(_coordinates(places, problem["support"]))
+        found = evaluate(x, problem, settings)
         (ra, dec, v), (s_ra, s_dec, s_v) = points[0].T, points[1].T
-        model_ra, model_dec, model_v = found["model"].transpose(2, 0, 1)
+        model_ra, model_dec, model_v = np.asarray(matched(x, problem, settings._replace(loss_method=0))).transpose(2, 0, 1)
         if loss_method == 0:
             first, second = (ra - model_ra) / s_ra, (dec - model_dec) / s_dec
         else:
@@ -198,14 +200,15 @@ class TestResiduals:
         problem, settings, _ = make_problem(
             truth, *points, loss_method=loss_method, optimizer="lbfgs", priors=PRIORS["angles"], distance=DISTANCE
         )
-        x = np.asarray(_coordinates(places, problem["support"]))
+        x = np.asarray(_coordinates(places, problem["support"]))[::4]
         exact = evaluate(x, problem, settings)
-        found = jax.device_get(_linearise_batch(x, problem, settings))
-        np.testing.assert_allclose(np.sum(found["residuals"] ** 2, axis=1), exact["loss"], rtol=1e-10)
-        gradient = 2 * np.einsum("mrn,mr->mn", found["d_residuals"], found["residuals"])
-        error = np.abs(gradient - exact["gradient"]) / np.linalg.norm(exact["gradient"], axis=1, keepdims=True)
-        assert error.max() < 1e-9
-        assert found["residuals"].shape == (100, 3 * N_POINTS + len(NAMED_PARAMETERS) + 1)
+        for i, place in enumerate(x):
+            found = jax.device_get(linearise(place, problem, settings))
+            residuals, jacobian = found["residuals"], found["d_residuals"]
+            assert residuals.shape == (3 * N_POINTS + len(NAMED_PARAMETERS) + 1,)
+            assert residuals @ residuals == pytest.approx(exact["loss"][i], rel=1e-10)
+            error = np.abs(2 * jacobian.T @ residuals - exact["gradient"][i])
+            assert error.max() < 1e-9 * np.linalg.norm(exact["gradient"][i])
 
 
 class TestNamedParameters:
@@ -250,17 +253,17 @@ class TestBarrier:
         assert np.isfinite(found["loss"]).all()
         assert np.isfinite(found["gradient"]).all()
         barrier = found["loss"] - found["parts"].sum(axis=1)
-        np.testing.assert_allclose(barrier[:3], 0, atol=1e-9 * found["loss"].max())
-        assert (np.diff(barrier[2:]) > 0).all()
-        assert barrier[-1] > 1e5
+        excess = np.maximum((omegas / critical) ** 2 / LARGEST_MU - 1, 0)
+        np.testing.assert_allclose(barrier, (100 * excess) ** 2, rtol=1e-6, atol=1e-9 * found["parts"].sum(axis=1).max())
+        assert (barrier[3:] > 0).all()
         # beyond 1 the path no longer depends on omega: only the barrier has a slope, back towards smaller omega
         assert (found["gradient"][3:, i] > 0).all()
         np.testing.assert_allclose(found["parts"][4:], found["parts"][4:5].repeat(3, axis=0), rtol=1e-9)
 
-    def test_its_residual(self, fit):
+    def test_the_path_is_that_of_the_largest_mu(self, fit):
         problem, settings, x = fit
         x = x.copy()
         x[MODEL_PARAMETERS.index("mu")] = 0.5
         named = parameters(jnp.asarray(x), problem, settings)
         assert named["mu"] > 1
-        assert path_of(named, DISTANCE)["mu"] < 1
+        assert path_of(named, DISTANCE)["mu"] == LARGEST_MU

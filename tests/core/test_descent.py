@@ -147,7 +147,7 @@ class TestStops:
     "changes", [{"v_r0": 0.0}, {"v_r0": 0.0, "r0": 3000.0}, {"r0": 2600.0, "phi0": 1.1}, {"r0": 3200.0, "phi0": 1.1}], ids=str
 )
 def test_lbfgs_reaches_the_truth_from_a_bound(changes, fit, truth):
-    """At a bound the loss is curved downwards along the coordinate, which a line search must not take for a minimum's curvature."""
+    """At a bound the loss is curved downwards along the coordinate, which a line search must not take for a minimum's."""
     problem, settings, x = fit("lbfgs", bounds={"r0": (2600.0, 3200.0)}, **changes)
     state, rows = descend(problem, settings, x, n_epochs=500)
     assert state["best"]["loss"] < 1e-6 < rows[0, LOSS]
@@ -204,6 +204,7 @@ class TestDescends:
         assert np.isfinite(rows[: epochs_of(rows)]).all()
 
     def test_angles_have_no_seam(self, optimizer, fit):
+        """A start that is a turn away descends alike."""
         _, rows = descend(*fit(optimizer, **NEAR), chunks=1)
         _, turned = descend(*fit(optimizer, **NEAR | {"phi0": NEAR["phi0"] - 2 * np.pi}), chunks=1)
         np.testing.assert_allclose(turned[:10, LOSS], rows[:10, LOSS], rtol=1e-6)

@@ -60,7 +60,7 @@ class TestNearest:
     def test_nothing_is_nearer_than_the_nearest(self, noise, draw_parameters):
         """Among 200001 samples of the curve none is nearer to a point than the place that is found."""
         n_sets, n = 12, 12
-        sets = draw_parameters(n_sets, seed=int(10 * noise), theta0=(5, 175), log_mu=(-1.5, -0.05), speeds=2)
+        sets = draw_parameters(n_sets, seed=int(10 * noise), theta0=(5, 175), log_mu=(-2, -0.05), speeds=2)
         rng = np.random.default_rng(1)
         for i in range(n_sets):
             p = one_set(sets, i)
@@ -76,7 +76,7 @@ class TestNearest:
 
     @pytest.mark.parametrize("cover", [(0.15, 0.8), (0.0, 1.0), (0.15, 0.3), (0.6, 0.95)])
     def test_points_on_the_curve_are_found(self, cover, draw_parameters):
-        sets = draw_parameters(50, seed=7, theta0=(5, 175), log_mu=(-1.5, -0.05), speeds=2)
+        sets = draw_parameters(50, seed=7, theta0=(5, 175), log_mu=(-3, -0.05), speeds=2)
         u = np.linspace(*cover, 12)
         off, found = jax.device_get(find_again(sets, u))
         assert off.max() < 1e-9
@@ -90,28 +90,6 @@ class TestNearest:
         u, model = jax.device_get(place(streamer, points, np.full((12, 3), 0.1)))
         np.testing.assert_array_equal(u, np.repeat([0.0, 1.0], 6))
         np.testing.assert_allclose(model, np.repeat(ends[[0, 3]], 6, axis=0), rtol=1e-12)
-
-    def test_the_gradient_is_that_of_the_nearest_distance(self, streamer):
-        """The envelope theorem: at the nearest place the distance changes only because the curve moves."""
-        rng = np.random.default_rng(2)
-        sigma = np.tile([0.2, 0.2, 0.1], (12, 1))
-        points = np.asarray(at(streamer, np.pad(np.linspace(0.1, 0.9, 12), (0, N_DENSE - 12))))[:12]
-        points = points + sigma * rng.standard_normal((12, 3))
-
-        def squared(p, u=None):
-            path = make_path(**p)
-            u = nearest(path, points, sigma) if u is None else u
-            return jnp.sum(((observe(path, u * path["w_end"])[0] - points) / sigma) ** 2)
-
-        @jax.jit
-        def gradients(p):
-            u = jax.lax.stop_gradient(nearest(make_path(**p), points, sigma))
-            return jax.grad(squared)(p), jax.grad(squared)(p, u)
-
-        full, held = jax.device_get(gradients(streamer))
-        for name in full:
-            scale = max(abs(held[name]), 1e-3 / max(abs(streamer[name]), 1e-3))
-            assert full[name] == pytest.approx(held[name], abs=1e-9 * scale, rel=1e-9), name
 
 
 def test_polar_coordinates():

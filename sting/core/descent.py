@@ -30,8 +30,8 @@ class Stop(IntEnum):
 def _solver(settings: Settings, options):
     if settings.optimizer == "adam":
         return optax.adam(options["learning_rate"], b1=options["beta1"], b2=options["beta2"])
-    # A backtracking line search holds two copies of the loss where optax's default holds four: a third of the time to compile, and
-    # as few epochs. It must be able to shrink its first step, a unit long, below any width that a minimum may have.
+    # A backtracking line search holds two copies of the loss where optax's default holds four: a third of the time to compile,
+    # and as few epochs. It must be able to shrink its first step, a unit long, below any width that a minimum may have.
     search = optax.scale_by_backtracking_linesearch(max_backtracking_steps=30, decrease_factor=0.3)
     return optax.lbfgs(memory_size=20, linesearch=search)
 

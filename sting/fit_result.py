@@ -207,9 +207,9 @@ class FitResult:
 
     def _starts_at_the_data(self):
         """Whether a data point is matched to the outer end of the model."""
-        start = self.streamline(2)
-        pairs = zip(self.matched_points(), (start.ra, start.dec, start.velocity), strict=True)
-        return bool(np.all([np.abs(matched - end[0]).value < 1e-9 for matched, end in pairs], axis=0).any())
+        path = self.streamline()
+        pairs = zip(self.matched_points(), (path.ra, path.dec, path.velocity), strict=True)
+        return bool(np.all([np.abs(matched - along[0]).value < 1e-9 for matched, along in pairs], axis=0).any())
 
     def _user_name(self, name):
         """Name of a parameter of the model as the user stated it."""

@@ -62,7 +62,7 @@ def test_the_drawn_model_is_the_fit(result, streamer):
     np.testing.assert_allclose(line.get_xdata(), result.streamline().ra.value)
     ax = outputs.plot_vel_radius(result, streamer).axes[0]
     line = next(line for line in ax.lines if line.get_label() == "model")
-    np.testing.assert_allclose(line.get_ydata(), result.streamline(400).velocity.value)
+    np.testing.assert_allclose(line.get_ydata(), result.streamline().velocity.value)
 
 
 def test_systemic_velocity_is_that_of_the_fit_unless_given(result, streamer):

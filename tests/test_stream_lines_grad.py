@@ -175,6 +175,13 @@ class TestPhysics:
             expected = coarse.time if step else coarse.time[[0, -1]]
             np.testing.assert_allclose(common.value, expected.value, atol=1e-9 * expected[-1].value)
 
+    def test_time_of_a_fast_and_nearly_radial_fall(self):
+        # its end, close to the star, is hard to integrate in a few steps
+        fast = UPPER | {"v_r0": 5 * KMS, "mass": 0.05 * u.Msun, "mu": 1e-4, "rmin": 0 * u.au}
+        del fast["omega"]
+        coarse, fine = (streamline(fast, distance=DISTANCE, n_points=n).time.value for n in (2, MANY))
+        np.testing.assert_allclose(coarse[-1], fine[-1], rtol=1e-9)
+
     def test_sky(self, params):
         path = streamline(params, distance=DISTANCE, n_points=N)
         np.testing.assert_allclose(path.ra.value, -path.position[:, 0].value / 293, atol=1e-12)

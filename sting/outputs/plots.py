@@ -211,7 +211,7 @@ def plot_vel_radius(result=None, streamer=None, *, v_lsr=None, ax=None, title=No
         radius = np.hypot(samples[0].value, samples[1].value)
         ax.plot(radius.T, samples[2].value.T, color=SAMPLES, lw=0.5, alpha=0.35, zorder=2)
     if result is not None:
-        path = result.streamline(400)
+        path = result.streamline()
         ax.plot(np.hypot(path.ra.value, path.dec.value), path.velocity.value, color=MODEL, lw=2, label="model", zorder=4)
         v_lsr = (result.best_opt_params | result.fixed_params)["v_lsr"] if v_lsr is None else v_lsr
     if v_lsr is not None:

@@ -152,14 +152,15 @@ def reference_stretch(model, data):
 def stretched(p, points):
     """The matched points, the model by radius and the radii, and the derivatives of the sum of the matched points."""
 
-    def matched(p):
-        return match_stretch(make_path(**p), points, DELTAR, N_RADII)
+    def total(p):
+        matched = match_stretch(make_path(**p), points, DELTAR, N_RADII)
+        return jnp.sum(matched), matched
 
     path = make_path(**p)
     radii = path["r0"] - jnp.arange(N_RADII) * DELTAR
     model = observe(path, w_of_radius(path, radii))[0]
-    gradient = jax.grad(lambda p: jnp.sum(matched(p)))(p)
-    return {"matched": matched(p), "model": model, "radii": radii, "r_end": path["r_end"], "gradient": gradient}
+    (_, matched), gradient = jax.value_and_grad(total, has_aux=True)(p)
+    return {"matched": matched, "model": model, "radii": radii, "r_end": path["r_end"], "gradient": gradient}
 
 
 class TestStretch:

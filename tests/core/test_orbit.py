@@ -344,7 +344,7 @@ def derivatives_in_batches(values):
 
 
 observed_sets = jax.jit(jax.vmap(observed))
-derivatives_of_sets = jax.jit(jax.vmap(observed_and_derivatives))
+derivatives_of_sets = jax.jit(lambda values: jax.lax.map(observed_and_derivatives, values))
 
 
 class TestGradients:
@@ -384,12 +384,16 @@ class TestGradients:
         _, jacobian, _ = derivatives_in_batches(values)
         # below v_r0 = 0 and rmin = 0 the formulae go on smoothly
         for i, name in enumerate(NAMES):
-            step = 1e-4 * np.broadcast_to(scale.get(name, np.abs(values[:, i])), len(values))
-            shift = np.zeros_like(values)
-            shift[:, i] = step
-            plus, minus, plus2, minus2 = (np.asarray(observed_sets(values + n * shift)) for n in (1, -1, 2, -2))
-            differences = (8 * (plus - minus) - (plus2 - minus2)) / (12 * step[:, None, None])
             size = np.abs(jacobian[..., i]).max(axis=1, keepdims=True)
-            rounding = 1e-9 * np.abs(plus).max(axis=1, keepdims=True) / step[:, None, None]
-            off = np.abs(differences - jacobian[..., i]) / (size + rounding)
-            assert off.max() < 1e-6, f"{name}, set {off.max(axis=(1, 2)).argmax()}"
+            errors = []
+            # near a kink (an inner end near the periastron) only the narrower step is right, elsewhere the wider one is better
+            for relative_step in (1e-4, 1e-5):
+                step = relative_step * np.broadcast_to(scale.get(name, np.abs(values[:, i])), len(values))
+                shift = np.zeros_like(values)
+                shift[:, i] = step
+                plus, minus, plus2, minus2 = (np.asarray(observed_sets(values + n * shift)) for n in (1, -1, 2, -2))
+                differences = (8 * (plus - minus) - (plus2 - minus2)) / (12 * step[:, None, None])
+                rounding = 1e-9 * np.abs(plus).max(axis=1, keepdims=True) / step[:, None, None]
+                errors.append((np.abs(differences - jacobian[..., i]) / (size + rounding)).max(axis=(1, 2)))
+            error = np.min(errors, axis=0)
+            assert error.max() < 1e-6, f"{name}, set {error.argmax()}"

@@ -11,7 +11,7 @@ from astropy.table import QTable
 from astropy.wcs.utils import proj_plane_pixel_area, wcs_to_celestial_frame
 
 from sting.core.matching import distance_metric
-from sting.messages import check_choice, in_float64, refuse, warn
+from sting.messages import check_choice, in_float64, named_keywords, refuse, warn
 
 __all__ = ["Streamer", "extract_streamer_subcube", "reduce_to_1D"]
 
@@ -80,6 +80,7 @@ class Streamer:
         return f"<Streamer: {len(self)} points from {self.pc_coords.shape[1]} voxels>"
 
 
+@named_keywords
 def extract_streamer_subcube(
     cube,
     vmin=None,
@@ -331,6 +332,7 @@ def _threshold(cube, rms_thresh):
     return rms_thresh * mad_std(values[values != 0]) * cube.unit
 
 
+@named_keywords
 @in_float64
 def reduce_to_1D(streamer_cube, yso_centre, n_elements=10, *, uncertainty="spread"):
     """Reduce the emission of a streamer to a curve of flux-weighted mean positions and velocities.

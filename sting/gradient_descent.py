@@ -26,6 +26,7 @@ __all__ = [
 ]
 
 
+@named_keywords
 def prepare_model_params(opt_params, fixed_params):
     """Check a partition of the model's parameters into free and fixed ones.
 
@@ -252,7 +253,8 @@ def iterate_fit(initial_opt_params, fixed_params, streamer, distance, **keywords
 def _descend(x, problem, options, settings, make_result):
     # between two steps the caller's own code runs, in its own precision: each step enters float64 by itself
     step = in_float64(lambda state: jax.device_get(run_chunk(state, problem, options, settings)))
-    state, rows = in_float64(start)(x, options, settings), []
+    # the start as plain arrays, like the states that follow: JAX's weakly typed scalars would have the program compiled twice
+    state, rows = in_float64(lambda: jax.device_get(start(x, options, settings)))(), []
     while int(state["stop"]) == Stop.RUNNING:
         state, new = step(state)
         rows.append(new[np.isfinite(new).any(axis=1)])

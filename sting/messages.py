@@ -22,7 +22,7 @@ def refuse(name, rule, got, cure, error=ValueError):
 
 def warn(message):
     """Issue a `StingWarning` that points at the user's own line."""
-    warnings.warn(message, StingWarning, stacklevel=4)
+    warnings.warn(message, StingWarning, stacklevel=5)
 
 
 def suggest(name, known):

@@ -12,7 +12,7 @@ from sting.core import orbit as core_orbit
 from sting.core import sky
 from sting.core.likelihood import MODEL_PARAMETERS
 from sting.core.transforms import mu_from
-from sting.messages import in_float64, refuse
+from sting.messages import in_float64, named_keywords, refuse
 from sting.parameters import check_distance, check_parameters, rotation_name
 
 __all__ = ["Streamline", "streamline"]
@@ -66,6 +66,7 @@ def _sample(arguments, n_points):
     }
 
 
+@named_keywords
 @in_float64
 def streamline(params, *, distance, n_points=200):
     """Compute the streamline of Mendoza et al. (2009) for one set of parameters.

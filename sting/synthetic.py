@@ -10,7 +10,7 @@ from astropy.wcs import WCS
 from scipy.special import erf
 
 from sting.extract_streamline import Streamer
-from sting.messages import refuse
+from sting.messages import named_keywords, refuse
 from sting.parameters import check_distance
 from sting.stream_lines_grad import streamline
 
@@ -61,6 +61,7 @@ class SyntheticCube:
     rms: u.Quantity
 
 
+@named_keywords
 def make_streamer_cube(
     params=None,
     *,
@@ -223,6 +224,7 @@ def _noise(shape, pixel_covariance, seed):
     return smooth / np.sqrt(power)
 
 
+@named_keywords
 def make_streamer_points(
     params=None,
     *,

@@ -53,18 +53,14 @@ class TestWarn:
     def test_category_can_be_filtered_as_astropys(self):
         assert issubclass(StingWarning, AstropyUserWarning)
 
-    def test_points_at_the_line_of_the_user(self):
-        def private_helper():
-            warn("the cube was masked")
-
-        def public_function():
-            private_helper()
-
+    @pytest.mark.parametrize("issue", [warn, in_float64(warn), named_keywords(in_float64(warn))])
+    def test_points_at_the_line_of_the_user(self, issue):
+        # however many functions of the package lie between
         with pytest.warns(StingWarning, match=r"^the cube was masked$") as records:
-            public_function()
+            issue("the cube was masked")
         assert records[0].filename == __file__
-        with open(__file__) as lines:
-            assert lines.readlines()[records[0].lineno - 1].strip() == "public_function()"
+        with open(__file__) as file:
+            assert file.readlines()[records[0].lineno - 1].strip() == 'issue("the cube was masked")'
 
     def test_can_be_turned_into_an_error(self):
         with warnings.catch_warnings():

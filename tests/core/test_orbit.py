@@ -376,6 +376,15 @@ class TestGradients:
         forward = np.einsum("ij,nijk->nk", WEIGHTS, jacobian)
         assert np.all(np.abs(gradient - forward) <= 1e-8 * size + 1e-11)
 
+    def test_finite_where_the_path_ends_a_rounding_error_above_the_periastron(self, draw_parameters):
+        p = draw_parameters(BATCH, seed=6, theta0=(85, 95), log_mu=(-1, -0.1), speeds=0.3) | {"rmin": np.zeros(BATCH)}
+        ulps = np.arange(BATCH) % 6
+        p["rmin"] = trace_sets(p)["periastron"] * (1 + ulps * np.finfo(float).eps)
+        model, jacobian, gradient = derivatives_in_batches(np.stack([p[name] for name in NAMES], axis=-1))
+        assert np.isfinite(model).all()
+        assert np.isfinite(jacobian).all()
+        assert np.isfinite(gradient).all()
+
     def test_against_finite_differences(self, draw_parameters, gm_sun):
         p = draw_parameters(BATCH, seed=4, theta0=(3, 177), log_mu=(-2, np.log10(0.95)))
         values = np.stack([p[name] for name in NAMES], axis=-1)

@@ -110,6 +110,16 @@ def estimate_uncertainties(x, problem, settings):
     Returns
     -------
     `Uncertainties`
+
+    Examples
+    --------
+    >>> from sting import fit_streamline, synthetic
+    >>> fixed = {name: value for name, value in synthetic.TRUTH.items() if name != "v_lsr"}
+    >>> result = fit_streamline({"v_lsr": 7.4}, fixed, synthetic.make_streamer_points(), 293,
+    ...                         optimizer="lbfgs", save_folder=None, progress=False)
+    >>> found = estimate_uncertainties(result.x, result.problem, result.settings)
+    >>> round(found.sigma["v_lsr"], 3)
+    0.035
     """
     x = np.asarray(x)
     found = linearise(x, problem, settings)
@@ -182,6 +192,11 @@ def sample_coordinates(x, covariance, n, seed=None):
     -------
     `~numpy.ndarray`
         Shape (n, n_model).
+
+    Examples
+    --------
+    >>> sample_coordinates([0.5, 1.0], [[1e-4, 0.0], [0.0, 0.0]], n=3, seed=1).shape
+    (3, 2)
     """
     values, vectors = np.linalg.eigh(covariance)
     normal = np.random.default_rng(seed).standard_normal((n, len(x)))

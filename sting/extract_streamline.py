@@ -1,8 +1,10 @@
 """From a spectral cube to the points of a fit: cube -> streamer cube -> `Streamer`."""
 
 from dataclasses import dataclass, field
+from numbers import Real
 from pathlib import Path
 
+import jax
 import numpy as np
 from astropy import units as u
 from astropy.coordinates import SkyCoord
@@ -11,7 +13,7 @@ from astropy.table import QTable
 from astropy.wcs.utils import proj_plane_pixel_area, wcs_to_celestial_frame
 
 from sting.core.matching import distance_metric
-from sting.messages import check_choice, in_float64, named_keywords, refuse, warn
+from sting.messages import check_choice, check_whole, in_float64, named_keywords, refuse, warn
 
 __all__ = ["Streamer", "extract_streamer_subcube", "reduce_to_1D"]
 
@@ -111,7 +113,8 @@ def extract_streamer_subcube(
         of the whole ``cube`` that are neither blank nor exactly zero. A cube that was masked before (more than half of it is
         exactly zero) does not tell its noise: then, with a warning, the voxels that are not zero are kept.
     region : str, path-like, `~regions.Region`, or list of `~regions.Region`, optional
-        A ds9 or CRTF file, or regions; voxels whose pixel centre lies in any of them are kept.
+        A ds9 or CRTF file, or regions; voxels whose pixel centre lies in any of them, and in none that the file
+        excludes (``-circle(...)``), are kept.
     center : `~astropy.coordinates.SkyCoord`, optional
         Origin of the offsets, for example the star; by default the reference position of the cube.
 
@@ -135,13 +138,17 @@ def extract_streamer_subcube(
     Unit("km / s")
     """
     cube = _to_velocity(_open(cube))
-    threshold = None if rms_thresh is None else _threshold(cube, rms_thresh)
+    bright = None if rms_thresh is None else _brightness(cube, rms_thresh)
     cut = _cut_velocity(cube, vmin, vmax)
-    cut = _cut_sky(cut, _box_mask(cut, center, xmin, xmax, ymin, ymax), "xmin, xmax, ymin, ymax", "Widen the box of offsets.")
+    mask = _box_mask(cut, center, xmin, xmax, ymin, ymax)
+    _check_overlap(mask, "xmin, xmax, ymin, ymax", "Widen the box of offsets.")
     if region is not None:
-        cut = _cut_sky(cut, _region_mask(cut, region), "region", "Check its position and its coordinate frame.")
-    if threshold is not None:
-        cut = cut.with_mask(cut > threshold)
+        # both masks on the whole image, to whose pixels a region in pixel coordinates refers
+        mask = mask & _region_mask(cut, region)
+        _check_overlap(mask, "region", "Check its position and its coordinate frame.")
+    cut = _cut_sky(cut, mask)
+    if bright is not None:
+        cut = cut.with_mask(bright(cut))
     if not np.isfinite(cut.filled_data[:].value).any():
         refuse(
             "cut",
@@ -260,7 +267,20 @@ def _read_regions(region):
     if isinstance(region, Region):
         return [region]
     if not isinstance(region, str | Path):
-        return list(region)
+        try:
+            regions = list(region)
+        except TypeError:
+            regions = [region]
+        for one in regions:
+            if not isinstance(one, Region):
+                refuse(
+                    "region",
+                    "be a region, a list of regions, or a file",
+                    repr(one),
+                    "Make it with the package regions.",
+                    TypeError,
+                )
+        return regions
     path = Path(region)
     if not path.is_file():
         refuse(
@@ -283,7 +303,9 @@ def _read_regions(region):
 
 
 def _region_mask(cube, region):
-    """Pixels whose centre lies in any of the regions, shape (ny, nx)."""
+    """Pixels whose centre lies in any of the regions and in none of those to be excluded, shape (ny, nx)."""
+    from regions import LinePixelRegion, PixCoord, PointPixelRegion, RegionMeta
+
     regions = _read_regions(region)
     if not regions:
         refuse(
@@ -292,21 +314,27 @@ def _region_mask(cube, region):
             "none",
             "The file may be empty or in unsupported coordinates; save it in fk5 or icrs.",
         )
-    mask = np.zeros(cube.shape[1:], bool)
+    y, x = np.indices(cube.shape[1:])
+    included, allowed = [], np.ones(x.shape, bool)
     for one in regions:
-        try:
-            pixel = one.to_pixel(cube.wcs.celestial) if hasattr(one, "to_pixel") else one
-            image = pixel.to_mask(mode="center").to_image(mask.shape)
-        except NotImplementedError:
+        pixel = one.to_pixel(cube.wcs.celestial) if hasattr(one, "to_pixel") else one
+        if isinstance(pixel, PointPixelRegion | LinePixelRegion):
             refuse("region", "enclose an area", type(one).__name__, "Remove points, lines and text from the file.")
-        if image is not None:
-            mask |= image > 0
-    return mask
+        # without its meta: some versions of regions turn an excluded region inside out by themselves
+        inside = pixel.copy(meta=RegionMeta()).contains(PixCoord(x, y))
+        if one.meta.get("include", True):
+            included.append(inside)
+        else:
+            allowed &= ~inside
+    return allowed & np.any(included, axis=0) if included else allowed
 
 
-def _cut_sky(cube, mask, name, cure):
+def _check_overlap(mask, name, cure):
     if not mask.any():
         refuse(name, "overlap the cube", "no pixel in common", cure)
+
+
+def _cut_sky(cube, mask):
     rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
     window = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
     mask = mask[window]
@@ -314,9 +342,9 @@ def _cut_sky(cube, mask, name, cure):
     return cube if mask.all() else cube.with_mask(np.broadcast_to(mask, cube.shape))
 
 
-def _threshold(cube, rms_thresh):
-    """Brightness that a voxel must exceed."""
-    if not (np.isscalar(rms_thresh) and np.isfinite(rms_thresh) and rms_thresh >= 0):
+def _brightness(cube, rms_thresh):
+    """Function that says which voxels of a cube are bright enough."""
+    if not (isinstance(rms_thresh, Real) and np.isfinite(rms_thresh) and rms_thresh >= 0):
         refuse("rms_thresh", "be a number of at least 0", repr(rms_thresh), "Use for example 4.")
     values = cube.filled_data[:].value
     values = values[np.isfinite(values)]
@@ -328,8 +356,9 @@ def _threshold(cube, rms_thresh):
             f"{padded:.1%} of the cube is exactly zero: it was masked before, so its noise cannot be estimated from it. "
             "rms_thresh is not applied; the voxels that are not zero are kept."
         )
-        return 0 * cube.unit
-    return rms_thresh * mad_std(values[values != 0]) * cube.unit
+        return lambda cut: cut != 0 * cube.unit
+    level = rms_thresh * mad_std(values[values != 0]) * cube.unit
+    return lambda cut: cut > level
 
 
 @named_keywords
@@ -371,8 +400,7 @@ def reduce_to_1D(streamer_cube, yso_centre, n_elements=10, *, uncertainty="sprea
     8
     """
     check_choice("uncertainty", uncertainty, ("spread", "mean"))
-    if isinstance(n_elements, bool) or not isinstance(n_elements, int | np.integer) or n_elements < 2:
-        refuse("n_elements", "be a whole number of at least 2", repr(n_elements), "Use for example 10.")
+    n_elements = check_whole("n_elements", n_elements, 2, 10)
     cube = _to_velocity(_open(streamer_cube))
     points, flux = _point_cloud(cube, _sky_position("yso_centre", yso_centre))
     if len(flux) < n_elements:
@@ -382,7 +410,7 @@ def reduce_to_1D(streamer_cube, yso_centre, n_elements=10, *, uncertainty="sprea
             f"{n_elements} for {len(flux)} voxels",
             "Lower it or widen the cut.",
         )
-    d = np.asarray(distance_metric(points[0], points[1], n_elements))
+    d = _distances(points[0], points[1], n_elements)
     edges = np.percentile(d, np.linspace(0, 100, n_elements + 1))
     # bins are open below and closed above; the first one is closed on both sides, so that no voxel is lost
     bins = np.searchsorted(edges[1:-1], d, side="left")
@@ -392,6 +420,17 @@ def reduce_to_1D(streamer_cube, yso_centre, n_elements=10, *, uncertainty="sprea
         [_moments(cube, points[:, bins == i], flux[bins == i], uncertainty) for i in range(n_elements)][::-1], (1, 2, 0)
     )
     return Streamer(np.vstack([points, flux]), *means, *sigmas, meta=_meta(cube, uncertainty))
+
+
+_metric = jax.jit(distance_metric)
+
+
+def _distances(ra, dec, n_elements):
+    """`distance_metric`, padded to a power of two so that few sizes are ever compiled."""
+    n = len(ra)
+    size = 1 << (n - 1).bit_length()
+    ra, dec = (np.pad(offsets, (0, size - n)) for offsets in (ra, dec))
+    return np.asarray(_metric(ra, dec, n_elements, np.arange(size) < n))[:n]
 
 
 def _point_cloud(cube, star):
@@ -442,7 +481,12 @@ def _cell(cube):
 
 
 def _beam(cube):
-    beam = getattr(cube, "beam", None)
+    from spectral_cube.utils import NoBeamError
+
+    try:
+        beam = getattr(cube, "beam", None)
+    except NoBeamError:
+        return None
     return beam if beam is not None and beam.sr > 0 else None
 
 

@@ -237,9 +237,10 @@ def iterate_fit(initial_opt_params, fixed_params, streamer, distance, **keywords
     >>> from astropy import units as u
     >>> from sting import synthetic
     >>> fixed = {name: value for name, value in synthetic.TRUTH.items() if name != "r0"}
-    >>> fit = iterate_fit({"r0": 2500 * u.au}, fixed, synthetic.make_streamer_points(), 293, n_epochs=100)
-    >>> [snapshot.epoch for snapshot in fit]
-    [49, 99, 100]
+    >>> for snapshot in iterate_fit({"r0": 2500 * u.au}, fixed, synthetic.make_streamer_points(), 293, optimizer="lbfgs"):
+    ...     r0 = snapshot.result.best_opt_params["r0"]
+    >>> print(r0.round(1))
+    2800.0 AU
     """
     if not hasattr(streamer, "data") or not hasattr(streamer, "uncertainties"):
         refuse("streamer", "be a Streamer", type(streamer).__name__, "Use the result of reduce_to_1D.", TypeError)

@@ -3,12 +3,17 @@
 import difflib
 import functools
 import inspect
+import os
 import warnings
+from numbers import Integral
 
 import jax
 from astropy.utils.exceptions import AstropyUserWarning
 
 __all__ = ["StingWarning"]
+
+
+_PACKAGE = os.path.dirname(__file__) + os.sep
 
 
 class StingWarning(AstropyUserWarning):
@@ -22,13 +27,17 @@ def refuse(name, rule, got, cure, error=ValueError):
 
 def warn(message):
     """Issue a `StingWarning` that points at the user's own line."""
-    warnings.warn(message, StingWarning, stacklevel=5)
+    level, frame = 2, inspect.currentframe().f_back
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, StingWarning, stacklevel=level)
 
 
 def suggest(name, known):
     """Sentence that names the nearest match of ``name`` among ``known``, or all of them."""
-    close = difflib.get_close_matches(str(name), known, n=1)
-    return f"Did you mean {close[0]!r}?" if close else f"Known are {', '.join(known)}."
+    lower = {text.lower(): text for text in known}
+    close = difflib.get_close_matches(str(name).lower(), lower, n=1)
+    return f"Did you mean {lower[close[0]]!r}?" if close else f"Known are {', '.join(known)}."
 
 
 def check_choice(name, value, choices):
@@ -61,3 +70,10 @@ def in_float64(function):
             return function(*args, **kwargs)
 
     return wrapper
+
+
+def check_whole(name, value, lowest, example):
+    """Refuse a ``value`` that is no whole number of at least ``lowest``."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < lowest:
+        refuse(name, f"be a whole number of at least {lowest}", repr(value), f"Use for example {example}.")
+    return int(value)

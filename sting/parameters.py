@@ -178,7 +178,8 @@ def _internal_values(name, argument, value):
     unit = PARAMETERS[name].unit
     try:
         value = u.Quantity(value, dtype=float) if _has_unit(value) else u.Quantity(np.asarray(value, dtype=float), unit)
-        return value.to_value(unit)
+        # an angular speed is written as 1/s or as rad/s
+        return value.to_value(unit, equivalencies=u.dimensionless_angles() if name == "omega" else [])
     except u.UnitsError:
         refuse(
             argument,
@@ -253,12 +254,20 @@ def check_parameters(free, fixed):
     Returns
     -------
     free, fixed : dict of float
-        In the internal unit, in the order given. ``deltar`` is in ``fixed`` wherever the user put it.
+        In the internal unit, in the order given.
 
     Raises
     ------
     ValueError
-        If a parameter is unknown, missing, given twice, or outside its support.
+        If a parameter is unknown, missing, given twice, or outside its support, or if ``deltar`` is free.
+
+    Examples
+    --------
+    >>> from sting.synthetic import TRUTH
+    >>> fixed = {name: value for name, value in TRUTH.items() if name != "r0"}
+    >>> free, fixed = check_parameters({"r0": 0.01 * u.pc}, fixed)
+    >>> free["r0"], fixed["inc"]
+    (2062.6..., -0.785...)
     """
     _check_names(free, "initial_opt_params")
     _check_names(fixed, "fixed_params")
@@ -401,6 +410,11 @@ def parse_bounds(bounds, free):
     ------
     ValueError
         If a bound is not on a free parameter, is not an interval inside the support, or excludes the start.
+
+    Examples
+    --------
+    >>> parse_bounds({"r0": (200, 10000) * u.au}, {"r0": 2800.0})
+    {'r0': (200.0, 10000.0)}
     """
     checked = {}
     for name, low, high in _pairs("param_bounds", bounds or {}, free):
@@ -447,6 +461,11 @@ def parse_priors(priors, free):
     ------
     ValueError
         If a prior is on a fixed parameter or its sigma is not positive.
+
+    Examples
+    --------
+    >>> parse_priors({"mass": (4.0, 1.0) * u.Msun}, {"mass": 3.5})
+    {'mass': (4.0, 1.0)}
     """
     checked = {}
     for name, mean, sigma in _pairs("priors", priors or {}, free):

@@ -5,14 +5,13 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from astropy import units as u
 
 from sting.core import orbit as core_orbit
 from sting.core import sky
 from sting.core.likelihood import MODEL_PARAMETERS
 from sting.core.transforms import mu_from
-from sting.messages import in_float64, named_keywords, refuse
+from sting.messages import check_whole, in_float64, named_keywords
 from sting.parameters import check_distance, check_parameters, rotation_name
 
 __all__ = ["Streamline", "streamline"]
@@ -104,15 +103,14 @@ def streamline(params, *, distance, n_points=200):
     ...          mass=1 * u.Msun, inc=-30 * u.deg, pa=120 * u.deg),
     ...     distance=140 * u.pc, n_points=5)
     >>> print(path.radius.round(1))
-    [3000.  2412.7 1176.   240.4   50. ] AU
+    [3000.  2391.5 1573.5  664.4   50. ] AU
     """
     _, given = check_parameters({}, params)
-    if isinstance(n_points, bool) or not isinstance(n_points, int | np.integer) or n_points < 2:
-        refuse("n_points", "be a whole number of at least 2", repr(n_points), "Use for example 200.")
+    n_points = check_whole("n_points", n_points, 2, 200)
     name = rotation_name(given)
     given["mu"] = mu_from(name, given[name], given["r0"], given["mass"])
     arguments = {name: given[name] for name in MODEL_PARAMETERS} | {"distance": check_distance(distance)}
-    found = jax.device_get(_sample({name: float(value) for name, value in arguments.items()}, int(n_points)))
+    found = jax.device_get(_sample({name: float(value) for name, value in arguments.items()}, n_points))
     ra, dec, velocity = found["observed"].T
     return Streamline(
         ra=ra * u.arcsec,

@@ -9,8 +9,8 @@ from astropy.coordinates import SkyCoord
 from astropy.wcs import WCS
 from scipy.special import erf
 
-from sting.extract_streamline import Streamer
-from sting.messages import named_keywords, refuse
+from sting.extract_streamline import Streamer, _quantity, _sky_position
+from sting.messages import check_whole, named_keywords, refuse
 from sting.parameters import check_distance
 from sting.stream_lines_grad import streamline
 
@@ -31,6 +31,9 @@ TRUTH = {
 }
 
 FWHM = np.sqrt(8 * np.log(2))
+
+#: NGC 1333 IRAS 2A.
+STAR = SkyCoord("3h28m55.569s", "+31d14m37.025s", frame="fk5")
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,26 +135,29 @@ def make_streamer_cube(
 
     truth = dict(TRUTH if params is None else params)
     distance = check_distance(distance) * u.pc
-    star = star_position or SkyCoord("3h28m55.569s", "+31d14m37.025s", frame="fk5")
-    numbers = {
-        "pixel": pixel.to_value(u.arcsec),
-        "channel": channel.to_value(u.km / u.s),
-        "width": width.to_value(u.arcsec),
-        "line_width": line_width.to_value(u.km / u.s),
-        "rms": rms.to_value(u.K),
-    }
-    for name, value in numbers.items():
-        if not value >= 0 or (value == 0 and name in ("pixel", "channel")):
-            refuse(name, "not be negative (nor zero for pixel and channel)", value, "Correct it.")
+    star = STAR if star_position is None else _sky_position("star_position", star_position)
+    if len(shape) != 3 or min(shape) < 1:
+        refuse("shape", "be three positive whole numbers", shape, "Give channels, rows and columns.")
+    numbers = _positive(pixel=(pixel, u.arcsec), channel=(channel, u.km / u.s), peak=(peak, u.K))
+    numbers |= _positive(zero=True, width=(width, u.arcsec), line_width=(line_width, u.km / u.s), rms=(rms, u.K))
     path = streamline(truth, distance=distance, n_points=400)
     header, axes = _grid(path, star, shape, numbers, rest_frequency)
     sky_beam = Beam(*beam)
     covariance = _beam_covariance(sky_beam)
     model = _emission(path, axes, covariance, numbers)
-    model *= peak.to_value(u.K) / model.max()
+    model *= numbers["peak"] / model.max()
     noise = _noise(shape, covariance / numbers["pixel"] ** 2, seed) * numbers["rms"]
     cube = SpectralCube((model + noise) * u.K, wcs=WCS(header), header=header, beam=sky_beam)
     return SyntheticCube(cube, model, truth, star, distance, rms)
+
+
+def _positive(zero=False, **quantities):
+    """Values of quantities in their units, which must be positive (or zero)."""
+    values = {name: _quantity(name, value, unit).value for name, (value, unit) in quantities.items()}
+    for name, value in values.items():
+        if value < 0 or (value == 0 and not zero):
+            refuse(name, "not be negative" if zero else "be positive", quantities[name][0], "Correct it.")
+    return values
 
 
 def _grid(path, star, shape, numbers, rest_frequency):
@@ -266,16 +272,19 @@ def make_streamer_points(
     >>> len(make_streamer_points(n_elements=6))
     6
     """
-    first, last = part
-    if not 0 <= first < last <= 1:
+    if len(part) != 2 or not 0 <= part[0] < part[1] <= 1:
         refuse("part", "be a range within 0 and 1", part, "Use for example (0.1, 0.9).")
+    n_elements = check_whole("n_elements", n_elements, 1, 10)
+    units = (u.arcsec, u.arcsec, u.km / u.s)
+    spread = np.array([_quantity("sigma", s, unit).value for s, unit in zip(sigma, units, strict=True)])
+    if not (spread > 0).all():
+        refuse("sigma", "be positive", sigma, "Correct it.")
     path = streamline(TRUTH if params is None else params, distance=distance, n_points=4000)
     curve = np.array([path.ra.value, path.dec.value, path.velocity.value])
     length = np.concatenate([[0], np.cumsum(np.hypot(*np.diff(curve[:2], axis=1)))])
     # points of the computed path itself, not between them, so that they lie on it exactly
-    index = np.searchsorted(length, np.linspace(first, last, n_elements) * length[-1]).clip(max=len(length) - 1)
+    index = np.searchsorted(length, np.linspace(*part, n_elements) * length[-1]).clip(max=len(length) - 1)
     points = curve[:, index]
-    spread = np.array([s.to_value(unit) for s, unit in zip(sigma, (u.arcsec, u.arcsec, u.km / u.s), strict=True)])
     sigmas = np.repeat(spread[:, None], n_elements, axis=1)
     if seed is not None:
         points = points + sigmas * np.random.default_rng(seed).standard_normal(points.shape)

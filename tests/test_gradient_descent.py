@@ -264,6 +264,12 @@ def test_progress_bar_goes_to_stderr(points, capsys):
     assert capsys.readouterr().err == ""
 
 
+def test_angular_speed_may_be_in_radians():
+    start, fixed = split("omega")
+    model, _, _ = prepare_model_params({"omega": start["omega"].value * u.rad / u.s}, fixed)
+    assert model["omega"] == start["omega"]
+
+
 def test_prepare_model_params_fills_in_defaults():
     start, fixed = split("r0")
     del fixed["rmin"], fixed["v_lsr"]

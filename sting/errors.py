@@ -69,12 +69,12 @@ def _hessian(x, problem, settings, directions):
     return (matrix + matrix.T) / 2
 
 
-def _at_bound(x, problem):
-    """Which parameters are free and at a bound."""
+def _at_bound(x, problem, gradient):
+    """Which parameters are free and held at a bound: nearer to it than `AT_BOUND`, and the loss does not fall away from it."""
     support = problem["support"]
     y = (np.asarray(to_parameters(x, support)) - support["offset"]) / support["scale"]
-    low = (support["has_lower"] > 0) & (y < AT_BOUND)
-    high = (support["has_upper"] > 0) & (1 - y < AT_BOUND)
+    low = (support["has_lower"] > 0) & (y < AT_BOUND) & (gradient >= 0)
+    high = (support["has_upper"] > 0) & (1 - y < AT_BOUND) & (gradient <= 0)
     return (problem["free"] > 0) & (low | high)
 
 
@@ -123,7 +123,8 @@ def estimate_uncertainties(x, problem, settings):
     """
     x = np.asarray(x)
     found = linearise(x, problem, settings)
-    bound = _at_bound(x, problem)
+    gradient = 2 * np.asarray(found["d_residuals"]).T @ np.asarray(found["residuals"])
+    bound = _at_bound(x, problem, gradient)
     inner = np.flatnonzero((problem["free"] > 0) & ~bound)
     jacobian = np.asarray(found["d_residuals"])[:, inner]
     _, values, rows = np.linalg.svd(jacobian, full_matrices=True) if len(inner) else (None, np.zeros(0), np.zeros((0, 0)))
@@ -136,7 +137,7 @@ def estimate_uncertainties(x, problem, settings):
     hessian = _hessian(x, problem, settings, directions) if directions.size else gauss_newton
     positive = _is_positive(hessian)
     inverse = np.linalg.inv(hessian if positive else gauss_newton)
-    gradient = directions.T @ _gradient(x, problem, settings)
+    gradient = directions.T @ gradient
     coordinate_covariance = 2 * directions @ inverse @ directions.T
     d_named = np.asarray(found["d_named"])
     covariance = d_named @ coordinate_covariance @ d_named.T

@@ -254,7 +254,7 @@ def iterate_fit(initial_opt_params, fixed_params, streamer, distance, **keywords
 def _descend(x, problem, options, settings, make_result):
     # between two steps the caller's own code runs, in its own precision: each step enters float64 by itself
     step = in_float64(lambda state: jax.device_get(run_chunk(state, problem, options, settings)))
-    # the start as plain arrays, like the states that follow: JAX's weakly typed scalars would have the program compiled twice
+    # the start as plain arrays, like the states that follow: one program, and one entry in its cache
     state, rows = in_float64(lambda: jax.device_get(start(x, options, settings)))(), []
     while int(state["stop"]) == Stop.RUNNING:
         state, new = step(state)

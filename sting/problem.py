@@ -19,9 +19,6 @@ SMALLEST_MU = 1e-6
 #: Inverse width of the corners at the bounds, in units of the range between them, see `sting.core.transforms`.
 SHARPNESS = {"adam": 1e4, "lbfgs": 1e2}
 
-#: L-BFGS starts no deeper in the corner at a bound than this: a tenth of the slope is left there, 0.1 % of the range inside.
-DEEPEST_START = 0.0225
-
 #: Largest number of radii that the stretch matching samples.
 MOST_RADII = 2_000_000
 

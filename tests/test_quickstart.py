@@ -131,7 +131,7 @@ def test_readme_script_runs_unchanged(data_file, tmp_path, monkeypatch):
     (tmp_path / "data" / "example_streamer_cluster_data.fits").symlink_to(data_file)
     monkeypatch.chdir(tmp_path)
     with pytest.warns(StingWarning, match="masked before"):
-        names = runpy.run_path(Path(__file__).parent / "data" / "sting_quickstart.py")
+        names = runpy.run_path(str(Path(__file__).parent / "data" / "sting_quickstart.py"))
     # the default matching lets the model reach beyond the data and finds a smaller loss than STING's 1.1098
     assert min(names["loss_history"]) < 1.05
     assert names["loss_history"][0] > 50

@@ -10,14 +10,14 @@ from jaxtyping import Array, Float
 
 from sting.core.constants import TWO_PI
 from sting.core.orbit import w_of_radius
-from sting.core.sky import Path, observe, sample_w
+from sting.core.sky import Path, observe
 from sting.core.transforms import wrap
 
 Points = Float[Array, "n 3"]
 
 #: Samples of the curve among which the search starts; Newton's method then finds the place itself.
 N_SAMPLES = 128
-N_NEWTON = 5
+N_NEWTON = 8
 
 
 def _slope(path: Path, points: Points, weight: Points, u: Float[Array, " n"]) -> Float[Array, " n"]:
@@ -28,17 +28,19 @@ def _slope(path: Path, points: Points, weight: Points, u: Float[Array, " n"]) ->
 
 def _search(path: Path, points: Points, weight: Points):
     """Coordinate of the place nearest to each point, and the curvature of half the squared distance there."""
-    samples, _ = observe(path, sample_w(path, N_SAMPLES))
+    # closer together towards the inner end, where the velocity changes fast
+    grid = 1 - jnp.linspace(1.0, 0.0, N_SAMPLES) ** 2
+    samples, _ = observe(path, grid * path["w_end"])
     squared = jnp.sum((samples[None] - points[:, None]) ** 2 * weight[:, None], axis=-1)
-    step = 1.0 / (N_SAMPLES - 1)
-    start = jnp.argmin(squared, axis=1) * step
-    low, high = jnp.maximum(start - step, 0.0), jnp.minimum(start + step, 1.0)
+    closest = jnp.argmin(squared, axis=1)
+    start = grid[closest]
+    low, high = grid[jnp.maximum(closest - 1, 0)], grid[jnp.minimum(closest + 1, N_SAMPLES - 1)]
 
     def newton(_, carry):
         u, _ = carry
         slope, curvature = jax.jvp(lambda u: _slope(path, points, weight, u), (u,), (jnp.ones_like(u),))
         # away from the minimum the curvature can be negative: then walk downhill to the edge of the bracket
-        change = jnp.where(curvature > 0, -slope / curvature, -jnp.sign(slope) * step)
+        change = jnp.where(curvature > 0, -slope / curvature, -jnp.sign(slope) * (high - low) / 2)
         return jnp.clip(u + change, low, high), curvature
 
     return jax.lax.fori_loop(0, N_NEWTON, newton, (start, jnp.ones_like(start)))

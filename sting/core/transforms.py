@@ -6,6 +6,7 @@ bounds after each step, so that it can leave a bound as easily as it came. Perio
 just runs on.
 """
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -21,8 +22,8 @@ Support = dict[str, Float[Array, " n"]]
 
 
 def _corner(x, sharpness):
-    # softplus, written out: fewer operations than jax.nn.softplus, whose derivative guards against infinities
-    return jnp.maximum(x, 0.0) + jnp.log1p(jnp.exp(-sharpness * jnp.abs(x))) / sharpness
+    # jax.nn.softplus and not a formula of max and abs: its slope at 0, where `project` puts what reaches a bound, must be 1/2
+    return jax.nn.softplus(sharpness * x) / sharpness
 
 
 def to_parameters(x: Float[Array, " n"], support: Support) -> Float[Array, " n"]:

@@ -73,8 +73,8 @@ def _at_bound(x, problem, gradient):
     """Which parameters are free and held at a bound: nearer to it than `AT_BOUND`, and the loss does not fall away from it."""
     support = problem["support"]
     y = (np.asarray(to_parameters(x, support)) - support["offset"]) / support["scale"]
-    low = (support["has_lower"] > 0) & (y < AT_BOUND) & (gradient >= 0)
-    high = (support["has_upper"] > 0) & (1 - y < AT_BOUND) & (gradient <= 0)
+    low = (support["has_lower"] > 0) & (y < AT_BOUND) & (gradient >= -1e-9)
+    high = (support["has_upper"] > 0) & (1 - y < AT_BOUND) & (gradient <= 1e-9)
     return (problem["free"] > 0) & (low | high)
 
 

@@ -6,7 +6,6 @@ bounds after each step, so that it can leave a bound as easily as it came. Perio
 just runs on.
 """
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -22,8 +21,9 @@ Support = dict[str, Float[Array, " n"]]
 
 
 def _corner(x, sharpness):
-    # jax.nn.softplus and not a formula of max and abs: its slope at 0, where `project` puts what reaches a bound, must be 1/2
-    return jax.nn.softplus(sharpness * x) / sharpness
+    # softplus, written out. Its slope exactly at 0, where `project` puts what passes a bound, is 0: there only the momentum of
+    # the descent brings a parameter back, as in STING, whose published fits depend on it.
+    return jnp.maximum(x, 0.0) + jnp.log1p(jnp.exp(-sharpness * jnp.abs(x))) / sharpness
 
 
 def to_parameters(x: Float[Array, " n"], support: Support) -> Float[Array, " n"]:

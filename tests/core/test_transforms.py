@@ -160,9 +160,3 @@ def test_wrap_of_a_vector_with_a_gradient():
     expected = [3.5 - 2 * np.pi, 2 * np.pi - 3.5, -10, 7]
     np.testing.assert_allclose(wrap(differences, periods), expected, rtol=1e-14)
     np.testing.assert_array_equal(jax.grad(lambda d: jnp.sum(wrap(d, periods)))(differences), np.ones(4))
-
-
-def test_slope_on_a_projected_bound_is_a_half():
-    support = BOUNDS | {"sharpness": np.full(4, 1e4)}
-    on_bound = np.array([0.0, 0.0, 1.0, 0.3])
-    np.testing.assert_allclose(slopes_of(on_bound, support), [0.5, 0.5, 0.5, 1.0] * BOUNDS["scale"], rtol=1e-9)

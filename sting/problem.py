@@ -19,6 +19,10 @@ SMALLEST_MU = 1e-6
 #: Inverse width of the corners at the bounds, in units of the range between them, see `sting.core.transforms`.
 SHARPNESS = {"adam": 1e4, "lbfgs": 1e2}
 
+#: How far inside a bound Adam is put that passed it, see `sting.core.transforms.project`. STING cuts mu off, with no gradient
+#: left, and the place where its descent ends depends on that.
+INSET = {"nearest": 1e-9, "stretch": 0.0}
+
 #: Largest number of radii that the stretch matching samples.
 MOST_RADII = 2_000_000
 
@@ -29,6 +33,7 @@ def _support(free, fixed, bounds, rotation, matching, optimizer):
     support = {key: np.zeros(n) for key in ("offset", "scale", "has_lower", "has_upper")}
     support["sharpness"] = np.full(n, SHARPNESS[optimizer])
     support["projected"] = np.full(n, float(optimizer == "adam"))
+    support["inset"] = np.full(n, INSET[matching])
     is_free, values = np.zeros(n), np.zeros(n)
     for i, core_name in enumerate(MODEL_PARAMETERS):
         name = rotation if core_name == "mu" else core_name

@@ -21,8 +21,7 @@ Support = dict[str, Float[Array, " n"]]
 
 
 def _corner(x, sharpness):
-    # softplus, written out. Its slope exactly at 0, where `project` puts what passes a bound, is 0: there only the momentum of
-    # the descent brings a parameter back, as in STING, whose published fits depend on it.
+    # softplus, written out; as it stands its slope is 1/2 on either side of 0 and 0 exactly there
     return jnp.maximum(x, 0.0) + jnp.log1p(jnp.exp(-sharpness * jnp.abs(x))) / sharpness
 
 
@@ -51,9 +50,13 @@ def to_coordinates(values: Float[Array, " n"], support: Support) -> Float[Array,
 
 
 def project(x: Float[Array, " n"], support: Support) -> Float[Array, " n"]:
-    """Coordinates moved onto the bounds from outside, where ``projected`` asks for it."""
-    low = jnp.where(support["projected"] * support["has_lower"] > 0, 0.0, -jnp.inf)
-    high = jnp.where(support["projected"] * support["has_upper"] > 0, 1.0, jnp.inf)
+    """Coordinates beyond a bound moved to ``inset`` inside it, where ``projected`` asks for it.
+
+    Off the corner's very tip the slope is a half, so that the gradient can bring a parameter back. With ``inset`` = 0 it is zero
+    on a lower bound, as in STING, where only the momentum of Adam does.
+    """
+    low = jnp.where(support["projected"] * support["has_lower"] > 0, support["inset"], -jnp.inf)
+    high = jnp.where(support["projected"] * support["has_upper"] > 0, 1 - support["inset"], jnp.inf)
     return jnp.clip(x, low, high)
 
 

@@ -18,6 +18,7 @@ BOUNDS = {
     "has_lower": np.array([1.0, 1.0, 0.0, 0.0]),
     "has_upper": np.array([1.0, 0.0, 1.0, 0.0]),
     "projected": np.ones(4),
+    "inset": np.zeros(4),
 }
 LOWER = np.array([-2.0, 100.0, -np.inf, -np.inf])
 UPPER = np.array([3.0, np.inf, -4.5, np.inf])
@@ -160,3 +161,13 @@ def test_wrap_of_a_vector_with_a_gradient():
     expected = [3.5 - 2 * np.pi, 2 * np.pi - 3.5, -10, 7]
     np.testing.assert_allclose(wrap(differences, periods), expected, rtol=1e-14)
     np.testing.assert_array_equal(jax.grad(lambda d: jnp.sum(wrap(d, periods)))(differences), np.ones(4))
+
+
+def test_off_the_tip_of_a_corner_the_slope_is_a_half():
+    support = BOUNDS | {"sharpness": np.full(4, 1e4), "inset": np.full(4, 1e-9)}
+    beyond = project(np.array([-0.3, -5.0, 1.7, 0.3]), support)
+    expected = np.array([0.5, 0.5, 0.5, 1.0]) * BOUNDS["scale"]
+    np.testing.assert_allclose(slopes_of(np.asarray(beyond), support), expected, rtol=1e-4)
+    on_the_tip = support | {"inset": np.zeros(4)}
+    slopes = slopes_of(np.asarray(project(np.array([-0.3, -5.0, 1.7, 0.3]), on_the_tip)), on_the_tip)
+    np.testing.assert_array_equal(slopes[:2], 0)

@@ -7,20 +7,25 @@ from pathlib import Path
 import jax
 import numpy as np
 from astropy import units as u
-from astropy.coordinates import SkyCoord
-from astropy.stats import mad_std
 from astropy.table import QTable
-from astropy.wcs.utils import proj_plane_pixel_area, wcs_to_celestial_frame
+from astropy.wcs.utils import proj_plane_pixel_area
 
 from sting.core.matching import distance_metric
+from sting.cubes import (
+    KMS,
+    PADDED_FRACTION,
+    beam_of,
+    cell_of,
+    offsets,
+    open_cube,
+    padded_fraction_and_noise,
+    quantity,
+    sky_position,
+    to_velocity,
+)
 from sting.messages import check_choice, check_whole, in_float64, named_keywords, refuse, warn
 
 __all__ = ["Streamer", "extract_streamer_subcube", "reduce_to_1D"]
-
-KMS = u.km / u.s
-
-#: A cube of which more than this fraction is exactly zero was masked before: its noise cannot be told from it.
-PADDED_FRACTION = 0.5
 
 #: A star farther from the cube's centre than this many of its diagonals is taken for a mistake.
 FARTHEST_STAR = 10
@@ -137,10 +142,29 @@ def extract_streamer_subcube(
     >>> streamer_cube.spectral_axis.unit
     Unit("km / s")
     """
-    cube = _to_velocity(_open(cube))
-    bright = None if rms_thresh is None else _brightness(cube, rms_thresh)
+    cube = to_velocity(open_cube(cube))
+    check_threshold(rms_thresh)
+    noise = None
+    if rms_thresh is not None:
+        noise = padded_fraction_and_noise(cube)
+        if noise[0] > PADDED_FRACTION:
+            warn(masked_before(noise[0]))
+    return cut_streamer(cube, vmin, vmax, (xmin, xmax, ymin, ymax), rms_thresh, region, center, noise)
+
+
+def masked_before(padded):
+    """Sentence that says why a noise threshold is not applied."""
+    return (
+        f"{padded:.1%} of the cube is exactly zero: it was masked before, so its noise cannot be estimated from it. "
+        "rms_thresh is not applied; the voxels that are not zero are kept."
+    )
+
+
+def cut_streamer(cube, vmin, vmax, box, rms_thresh, region, center, noise):
+    """`extract_streamer_subcube` of a cube on a velocity axis whose noise (`padded_fraction_and_noise`) is known."""
+    bright = None if rms_thresh is None else _brightness(cube.unit, rms_thresh, *noise)
     cut = _cut_velocity(cube, vmin, vmax)
-    mask = _box_mask(cut, center, xmin, xmax, ymin, ymax)
+    mask = _box_mask(cut, center, *box)
     _check_overlap(mask, "xmin, xmax, ymin, ymax", "Widen the box of offsets.")
     if region is not None:
         # both masks on the whole image, to whose pixels a region in pixel coordinates refers
@@ -159,57 +183,10 @@ def extract_streamer_subcube(
     return cut
 
 
-def _open(cube):
-    import spectral_cube
-
-    if isinstance(cube, str | Path):
-        if not Path(cube).is_file():
-            refuse("cube", "be a cube or an existing file", repr(str(cube)), "Check the path.", FileNotFoundError)
-        cube = spectral_cube.SpectralCube.read(cube)
-    if not hasattr(cube, "spectral_axis") or not hasattr(cube, "with_mask"):
-        refuse(
-            "cube",
-            "be a SpectralCube or a path",
-            type(cube).__name__,
-            "Read it with SpectralCube.read first.",
-            TypeError,
-        )
-    return cube
-
-
-def _to_velocity(cube):
-    if cube.spectral_axis.unit.is_equivalent(KMS):
-        return cube if cube.spectral_axis.unit == KMS else cube.with_spectral_unit(KMS)
-    if not cube.wcs.wcs.restfrq and not cube.wcs.wcs.restwav:
-        refuse(
-            "cube",
-            "have a rest frequency, its spectral axis being in " + cube.spectral_axis.unit.to_string(),
-            "none in its header",
-            "Set it: cube.with_spectral_unit(u.km / u.s, velocity_convention='radio', rest_value=...).",
-        )
-    return cube.with_spectral_unit(KMS, velocity_convention="radio")
-
-
-def _quantity(name, value, unit):
-    try:
-        value = u.Quantity(value).to(unit)
-    except (u.UnitsError, TypeError, ValueError):
-        refuse(
-            name,
-            f"be a Quantity convertible to {unit}",
-            repr(value),
-            f"Write for example 1.0 * u.Unit('{unit}').",
-            u.UnitsError,
-        )
-    if not value.isscalar or not np.isfinite(value.value):
-        refuse(name, "be one finite number", value, "Leave it out for no limit.")
-    return value
-
-
 def _range(low_name, low, high_name, high, unit):
     """Two limits as floats in ``unit``, infinite where not given."""
-    low = -np.inf if low is None else _quantity(low_name, low, unit).value
-    high = np.inf if high is None else _quantity(high_name, high, unit).value
+    low = -np.inf if low is None else quantity(low_name, low, unit).value
+    high = np.inf if high is None else quantity(high_name, high, unit).value
     if low >= high:
         refuse(low_name, f"be less than {high_name}", f"{low:g} and {high:g} {unit}", "Swap or widen them.")
     return low, high
@@ -229,39 +206,17 @@ def _cut_velocity(cube, vmin, vmax):
     return cube[channels[0] : channels[-1] + 1]
 
 
-def _offsets(cube, center):
-    """Offsets (arcsec) of all pixels from ``center``, in the frame of the cube: two arrays of shape (ny, nx)."""
-    wcs = cube.wcs.celestial
-    frame = wcs_to_celestial_frame(wcs)
-    y, x = np.indices(cube.shape[1:])
-    sky = SkyCoord(wcs.pixel_to_world(x, y), frame=frame)
-    center = SkyCoord(*(wcs.wcs.crval * u.deg), frame=frame) if center is None else _sky_position("center", center)
-    east, north = center.transform_to(frame).spherical_offsets_to(sky)
-    return east.to_value(u.arcsec), north.to_value(u.arcsec)
-
-
-def _sky_position(name, value):
-    if not isinstance(value, SkyCoord) or not value.isscalar:
-        refuse(
-            name,
-            "be one SkyCoord",
-            repr(value),
-            "Write SkyCoord('3h28m55.569s', '+31d14m37.025s', frame='fk5').",
-            TypeError,
-        )
-    return value
-
-
 def _box_mask(cube, center, xmin, xmax, ymin, ymax):
     if all(limit is None for limit in (xmin, xmax, ymin, ymax)):
         return np.ones(cube.shape[1:], bool)
     x_low, x_high = _range("xmin", xmin, "xmax", xmax, u.arcsec)
     y_low, y_high = _range("ymin", ymin, "ymax", ymax, u.arcsec)
-    east, north = _offsets(cube, center)
+    east, north = offsets(cube, center)
     return (east >= x_low) & (east <= x_high) & (north >= y_low) & (north <= y_high)
 
 
-def _read_regions(region):
+def read_regions(region):
+    """A list of regions from a region, a list of them, or a ds9 or CRTF file."""
     from regions import Region, Regions
 
     if isinstance(region, Region):
@@ -306,7 +261,7 @@ def _region_mask(cube, region):
     """Pixels whose centre lies in any of the regions and in none of those to be excluded, shape (ny, nx)."""
     from regions import LinePixelRegion, PixCoord, PointPixelRegion, RegionMeta
 
-    regions = _read_regions(region)
+    regions = read_regions(region)
     if not regions:
         refuse(
             "region",
@@ -342,23 +297,17 @@ def _cut_sky(cube, mask):
     return cube if mask.all() else cube.with_mask(np.broadcast_to(mask, cube.shape))
 
 
-def _brightness(cube, rms_thresh):
+def _brightness(unit, rms_thresh, padded, noise):
     """Function that says which voxels of a cube are bright enough."""
-    if not (isinstance(rms_thresh, Real) and np.isfinite(rms_thresh) and rms_thresh >= 0):
-        refuse("rms_thresh", "be a number of at least 0", repr(rms_thresh), "Use for example 4.")
-    values = cube.filled_data[:].value
-    values = values[np.isfinite(values)]
-    if not values.size:
-        refuse("cube", "hold finite values", "blank voxels (NaN) only", "Check that the right file was read.")
-    padded = np.mean(values == 0)
     if padded > PADDED_FRACTION:
-        warn(
-            f"{padded:.1%} of the cube is exactly zero: it was masked before, so its noise cannot be estimated from it. "
-            "rms_thresh is not applied; the voxels that are not zero are kept."
-        )
-        return lambda cut: cut != 0 * cube.unit
-    level = rms_thresh * mad_std(values[values != 0]) * cube.unit
-    return lambda cut: cut > level
+        return lambda cut: cut != 0 * unit
+    return lambda cut: cut > rms_thresh * noise * unit
+
+
+def check_threshold(rms_thresh):
+    """Refuse what is no threshold in units of the noise; None is no threshold."""
+    if rms_thresh is not None and not (isinstance(rms_thresh, Real) and np.isfinite(rms_thresh) and rms_thresh >= 0):
+        refuse("rms_thresh", "be a number of at least 0", repr(rms_thresh), "Use for example 4.")
 
 
 @named_keywords
@@ -401,8 +350,8 @@ def reduce_to_1D(streamer_cube, yso_centre, n_elements=10, *, uncertainty="sprea
     """
     check_choice("uncertainty", uncertainty, ("spread", "mean"))
     n_elements = check_whole("n_elements", n_elements, 2, 10)
-    cube = _to_velocity(_open(streamer_cube))
-    points, flux = _point_cloud(cube, _sky_position("yso_centre", yso_centre))
+    cube = to_velocity(open_cube(streamer_cube))
+    points, flux = _point_cloud(cube, sky_position("yso_centre", yso_centre))
     if len(flux) < n_elements:
         refuse(
             "n_elements",
@@ -451,7 +400,7 @@ def _point_cloud(cube, star):
             f"{away.to(u.arcsec):.4g} from its centre",
             "Check its coordinates and their units.",
         )
-    east, north = _offsets(cube, star)
+    east, north = offsets(cube, star)
     z, y, x = np.nonzero(kept)
     points = np.array([east[y, x], north[y, x], cube.spectral_axis.to_value(KMS)[z]])
     return points, values[kept].astype(float)
@@ -465,7 +414,7 @@ def _moments(cube, points, flux, uncertainty):
     mean = points @ flux / total
     variance = (points - mean[:, None]) ** 2 @ flux / total
     # a bin cannot be narrower than a pixel and a channel
-    pixel, channel = _cell(cube)
+    pixel, channel = cell_of(cube)
     sigma = np.sqrt(np.maximum(variance, np.array([pixel, pixel, channel]) ** 2 / 12))
     if uncertainty == "mean":
         effective = total**2 / np.sum(flux**2)
@@ -473,34 +422,17 @@ def _moments(cube, points, flux, uncertainty):
     return mean, sigma
 
 
-def _cell(cube):
-    """Size of a pixel (arcsec) and width of a channel (km/s; a tenth where there is but one channel)."""
-    pixel = np.sqrt(proj_plane_pixel_area(cube.wcs.celestial)) * 3600
-    channel = np.abs(np.diff(cube.spectral_axis.to_value(KMS))).min() if cube.shape[0] > 1 else 0.1
-    return float(pixel), float(channel)
-
-
-def _beam(cube):
-    from spectral_cube.utils import NoBeamError
-
-    try:
-        beam = getattr(cube, "beam", None)
-    except NoBeamError:
-        return None
-    return beam if beam is not None and beam.sr > 0 else None
-
-
 def _beam_area(cube):
-    beam = _beam(cube)
+    beam = beam_of(cube)
     if beam is None:
         refuse("streamer_cube", "have a beam for uncertainty='mean'", "none", "Add one (cube.with_beam) or use 'spread'.")
     return beam.sr.to_value(u.arcsec**2)
 
 
 def _meta(cube, uncertainty):
-    pixel, channel = _cell(cube)
+    pixel, channel = cell_of(cube)
     meta = {"uncertainty": uncertainty, "intensity_unit": cube.unit.to_string(), "pixel": pixel, "channel": channel}
-    if (beam := _beam(cube)) is not None:
+    if (beam := beam_of(cube)) is not None:
         axes = beam.major.to_value(u.arcsec), beam.minor.to_value(u.arcsec), beam.pa.to_value(u.deg)
         meta["beam"] = [float(value) for value in axes]
     return meta

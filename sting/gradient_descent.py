@@ -1,7 +1,8 @@
 """The fit: parameters, data and options in, a `~sting.fit_result.FitResult` out."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import jax
 import numpy as np
@@ -201,15 +202,21 @@ class Snapshot:
         Loss of the last epoch.
     best_loss : float
         Smallest loss so far.
-    result : `~sting.fit_result.FitResult`
-        The fit if it were stopped here; its uncertainties are computed only when asked for.
+    losses : `~numpy.ndarray`
+        Loss at each of the epochs since the snapshot before.
     """
 
     epoch: int
     n_epochs: int
     loss: float
     best_loss: float
-    result: FitResult
+    losses: np.ndarray
+    _make_result: Callable[[], FitResult]
+
+    @cached_property
+    def result(self):
+        """The fit if it were stopped here, a `~sting.fit_result.FitResult` that is made when asked for."""
+        return self._make_result()
 
 
 def iterate_fit(initial_opt_params, fixed_params, streamer, distance, **keywords):
@@ -259,10 +266,20 @@ def _descend(x, problem, options, settings, make_result):
     while int(state["stop"]) == Stop.RUNNING:
         state, new = step(state)
         rows.append(new[np.isfinite(new).any(axis=1)])
-        history = np.concatenate(rows)
-        stop = Stop(int(state["stop"])) or Stop.BY_CALLER
-        result = make_result(x=state["best"]["x"], history=history, stop=stop)
-        yield Snapshot(len(history) - 1, int(options["n_epochs"]), float(history[-1, 0]), float(state["best"]["loss"]), result)
+        losses = rows[-1][:, 0]
+        yield Snapshot(
+            epoch=int(state["epoch"]) - 1,
+            n_epochs=int(options["n_epochs"]),
+            loss=float(losses[-1]),
+            best_loss=float(state["best"]["loss"]),
+            losses=losses,
+            _make_result=partial(_result_of, make_result, state, tuple(rows)),
+        )
+
+
+def _result_of(make_result, state, rows):
+    stop = Stop(int(state["stop"])) or Stop.BY_CALLER
+    return make_result(x=state["best"]["x"], history=np.concatenate(rows), stop=stop)
 
 
 @named_keywords

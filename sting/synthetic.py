@@ -9,7 +9,8 @@ from astropy.coordinates import SkyCoord
 from astropy.wcs import WCS
 from scipy.special import erf
 
-from sting.extract_streamline import Streamer, _quantity, _sky_position
+from sting.cubes import quantity, sky_position
+from sting.extract_streamline import Streamer
 from sting.messages import check_whole, named_keywords, refuse
 from sting.parameters import check_distance
 from sting.stream_lines_grad import streamline
@@ -135,7 +136,7 @@ def make_streamer_cube(
 
     truth = dict(TRUTH if params is None else params)
     distance = check_distance(distance) * u.pc
-    star = STAR if star_position is None else _sky_position("star_position", star_position)
+    star = STAR if star_position is None else sky_position("star_position", star_position)
     if len(shape) != 3 or min(shape) < 1:
         refuse("shape", "be three positive whole numbers", shape, "Give channels, rows and columns.")
     numbers = _positive(pixel=(pixel, u.arcsec), channel=(channel, u.km / u.s), peak=(peak, u.K))
@@ -153,7 +154,7 @@ def make_streamer_cube(
 
 def _positive(zero=False, **quantities):
     """Values of quantities in their units, which must be positive (or zero)."""
-    values = {name: _quantity(name, value, unit).value for name, (value, unit) in quantities.items()}
+    values = {name: quantity(name, value, unit).value for name, (value, unit) in quantities.items()}
     for name, value in values.items():
         if value < 0 or (value == 0 and not zero):
             refuse(name, "not be negative" if zero else "be positive", quantities[name][0], "Correct it.")
@@ -276,7 +277,7 @@ def make_streamer_points(
         refuse("part", "be a range within 0 and 1", part, "Use for example (0.1, 0.9).")
     n_elements = check_whole("n_elements", n_elements, 1, 10)
     units = (u.arcsec, u.arcsec, u.km / u.s)
-    spread = np.array([_quantity("sigma", s, unit).value for s, unit in zip(sigma, units, strict=True)])
+    spread = np.array([quantity("sigma", s, unit).value for s, unit in zip(sigma, units, strict=True)])
     if not (spread > 0).all():
         refuse("sigma", "be positive", sigma, "Correct it.")
     path = streamline(TRUTH if params is None else params, distance=distance, n_points=4000)

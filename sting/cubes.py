@@ -1,0 +1,118 @@
+"""What the package asks of a cube: a velocity axis, offsets from the star, the sizes of pixel, channel and beam, and the noise."""
+
+from pathlib import Path
+
+import numpy as np
+from astropy import units as u
+from astropy.coordinates import SkyCoord
+from astropy.stats import mad_std
+from astropy.wcs.utils import proj_plane_pixel_area, wcs_to_celestial_frame
+
+from sting.messages import refuse
+
+KMS = u.km / u.s
+
+#: A cube of which more than this fraction is exactly zero was masked before: its noise cannot be told from it.
+PADDED_FRACTION = 0.5
+
+
+def quantity(name, value, unit):
+    """``value`` in ``unit``, refused by ``name`` if it is no finite scalar Quantity of that kind."""
+    try:
+        value = u.Quantity(value).to(unit)
+    except (u.UnitsError, TypeError, ValueError):
+        refuse(
+            name,
+            f"be a Quantity convertible to {unit}",
+            repr(value),
+            f"Write for example 1.0 * u.Unit('{unit}').",
+            u.UnitsError,
+        )
+    if not value.isscalar or not np.isfinite(value.value):
+        refuse(name, "be one finite number", value, "Leave it out for no limit.")
+    return value
+
+
+def sky_position(name, value):
+    """``value``, refused by ``name`` unless it is one `~astropy.coordinates.SkyCoord`."""
+    if not isinstance(value, SkyCoord) or not value.isscalar:
+        refuse(
+            name,
+            "be one SkyCoord",
+            repr(value),
+            "Write SkyCoord('3h28m55.569s', '+31d14m37.025s', frame='fk5').",
+            TypeError,
+        )
+    return value
+
+
+def open_cube(cube):
+    """The cube itself, or read from a file."""
+    import spectral_cube
+
+    if isinstance(cube, str | Path):
+        if not Path(cube).is_file():
+            refuse("cube", "be a cube or an existing file", repr(str(cube)), "Check the path.", FileNotFoundError)
+        cube = spectral_cube.SpectralCube.read(cube)
+    if not hasattr(cube, "spectral_axis") or not hasattr(cube, "with_mask"):
+        refuse(
+            "cube",
+            "be a SpectralCube or a path",
+            type(cube).__name__,
+            "Read it with SpectralCube.read first.",
+            TypeError,
+        )
+    return cube
+
+
+def to_velocity(cube):
+    """The cube on an axis of radio velocity in km/s."""
+    if cube.spectral_axis.unit.is_equivalent(KMS):
+        return cube if cube.spectral_axis.unit == KMS else cube.with_spectral_unit(KMS)
+    if not cube.wcs.wcs.restfrq and not cube.wcs.wcs.restwav:
+        refuse(
+            "cube",
+            "have a rest frequency, its spectral axis being in " + cube.spectral_axis.unit.to_string(),
+            "none in its header",
+            "Set it: cube.with_spectral_unit(u.km / u.s, velocity_convention='radio', rest_value=...).",
+        )
+    return cube.with_spectral_unit(KMS, velocity_convention="radio")
+
+
+def offsets(cube, center):
+    """Offsets (arcsec) of all pixels from ``center``, in the frame of the cube: two arrays of shape (ny, nx)."""
+    wcs = cube.wcs.celestial
+    frame = wcs_to_celestial_frame(wcs)
+    y, x = np.indices(cube.shape[1:])
+    sky = SkyCoord(wcs.pixel_to_world(x, y), frame=frame)
+    center = SkyCoord(*(wcs.wcs.crval * u.deg), frame=frame) if center is None else sky_position("center", center)
+    east, north = center.transform_to(frame).spherical_offsets_to(sky)
+    return east.to_value(u.arcsec), north.to_value(u.arcsec)
+
+
+def cell_of(cube):
+    """Size of a pixel (arcsec) and width of a channel (km/s; a tenth where there is but one channel)."""
+    pixel = np.sqrt(proj_plane_pixel_area(cube.wcs.celestial)) * 3600
+    channel = np.abs(np.diff(cube.spectral_axis.to_value(KMS))).min() if cube.shape[0] > 1 else 0.1
+    return float(pixel), float(channel)
+
+
+def beam_of(cube):
+    """The beam of the cube, or None."""
+    from spectral_cube.utils import NoBeamError
+
+    try:
+        beam = getattr(cube, "beam", None)
+    except NoBeamError:
+        return None
+    return beam if beam is not None and beam.sr > 0 else None
+
+
+def padded_fraction_and_noise(cube):
+    """Fraction of the finite voxels that is exactly zero, and 1.4826 times the median absolute deviation of the others."""
+    values = cube.filled_data[:].value
+    values = values[np.isfinite(values)]
+    if not values.size:
+        refuse("cube", "hold finite values", "blank voxels (NaN) only", "Check that the right file was read.")
+    padded = float(np.mean(values == 0))
+    return padded, float(mad_std(values[values != 0])) if padded < 1 else 0.0

@@ -1,0 +1,163 @@
+"""A start for a fit from the data alone: a coarse search over everything that is free."""
+
+import math
+
+import numpy as np
+from astropy import units as u
+from scipy.stats import qmc, truncnorm
+
+from sting.core.constants import GM_SUN
+from sting.core.transforms import LARGEST_MU, mu_from, omega_from
+from sting.messages import check_whole, named_keywords, refuse
+from sting.parameters import PARAMETERS, ROTATIONS, check_distance, check_parameters, parse_bounds, parse_priors, to_quantity
+from sting.preview import Preview
+
+__all__ = ["iterate_search", "suggest_start"]
+
+#: Parameter sets that are tried at once.
+BATCH = 512
+
+#: Rounds of the search: a first one over the whole domain, then ever closer to the best.
+ROUNDS = 12
+
+#: How many of the best the next round starts from, and the width of the first step away from them, in the unit cube.
+ELITE, WIDTH = 24, 0.15
+
+
+@named_keywords
+def suggest_start(
+    initial_opt_params, fixed_params, streamer, distance, *, param_bounds=None, priors=None, matching="nearest", loss_method=1, seed=0
+):
+    """Search for values of the free parameters from which a fit may start.
+
+    Quasi-random sets over the whole domain, then random ones ever closer to the best found. No gradient is used, so that a
+    wrong start does not trap it, and no minimum is reached: it is a start.
+
+    Parameters
+    ----------
+    initial_opt_params, fixed_params : dict
+        Free and fixed parameters, as for `~sting.gradient_descent.fit_streamline`. The search ignores the values of the free
+        ones, but for those of ``mass``, ``rmin`` and ``v_lsr``, around which it stays unless bounds or priors say more.
+    streamer : `~sting.extract_streamline.Streamer`
+        The data.
+    distance : `~astropy.units.Quantity` or float
+        Distance of the star, a number being in pc.
+    param_bounds, priors : dict, optional
+        As for the fit; the search stays within both (a prior's two sigma).
+    matching : {"nearest", "stretch"}, optional
+        Which model point a data point is compared to.
+    loss_method : {0, 1}, optional
+        What the residuals are of.
+    seed : int, optional
+        Seed.
+
+    Returns
+    -------
+    dict
+        The free parameters as Quantities in display units.
+
+    Raises
+    ------
+    ValueError
+        If the parameters do not state the model.
+
+    Examples
+    --------
+    >>> from sting import synthetic
+    >>> start = {name: synthetic.TRUTH[name] for name in ("r0", "theta0", "phi0", "v_r0")}
+    >>> fixed = {name: value for name, value in synthetic.TRUTH.items() if name not in start}
+    >>> found = suggest_start(start, fixed, synthetic.make_streamer_points(), 293)
+    >>> abs(found["phi0"].value - 60) < 20
+    True
+    """
+    keywords = {"param_bounds": param_bounds, "priors": priors, "matching": matching, "loss_method": loss_method, "seed": seed}
+    *_, last = iterate_search(initial_opt_params, fixed_params, streamer, distance, **keywords)
+    return last["params"]
+
+
+def iterate_search(
+    initial_opt_params, fixed_params, streamer, distance, *, param_bounds=None, priors=None, matching="nearest", loss_method=1, seed=0
+):
+    """`suggest_start` round by round.
+
+    Parameters
+    ----------
+    initial_opt_params, fixed_params, streamer, distance, param_bounds, priors, matching, loss_method, seed
+        As for `suggest_start`.
+
+    Yields
+    ------
+    dict
+        ``fraction`` done, ``loss`` of the best so far and its ``params``.
+    """
+    if not initial_opt_params:
+        refuse("initial_opt_params", "hold at least one parameter", "none", "Move one out of fixed_params.")
+    seed = check_whole("seed", seed, 0, 1)
+    free, fixed = check_parameters(initial_opt_params, fixed_params)
+    bounds, limits = parse_bounds(param_bounds, free), parse_priors(priors, free)
+    preview = Preview(
+        initial_opt_params, fixed_params, distance, streamer, priors=priors, matching=matching, loss_method=loss_method
+    )
+    reach = max(np.hypot(streamer.ra_data, streamer.dec_data)) * check_distance(distance)
+    return _rounds(free, fixed, bounds, limits, preview, reach, np.random.default_rng(seed))
+
+
+def _rounds(free, fixed, bounds, priors, preview, reach, rng):
+    unit = qmc.Sobol(len(free), rng=rng).random(BATCH * 4) if _SOBOL_TAKES_RNG else qmc.Sobol(len(free), seed=rng).random(BATCH * 4)
+    best = np.zeros((0, len(free))), np.zeros(0)
+    start = preview.losses(preview.vector(free | fixed)[None])[0]
+    yield {"fraction": 0.0, "loss": float(start), "params": {name: to_quantity(name, value) for name, value in free.items()}}
+    for k in range(ROUNDS):
+        values = [_values(point, free, fixed, bounds, priors, reach) for point in unit]
+        losses = np.concatenate(
+            [preview.losses([preview.vector(v) for v in values[i : i + BATCH]]) for i in range(0, len(values), BATCH)]
+        )
+        points, losses = np.vstack([best[0], unit]), np.append(best[1], np.where(np.isfinite(losses), losses, np.inf))
+        order = np.argsort(losses)[:ELITE]
+        best = points[order], losses[order]
+        found = _values(best[0][0], free, fixed, bounds, priors, reach)
+        params = {name: to_quantity(name, found[name]) for name in free}
+        yield {"fraction": (k + 1) / ROUNDS, "loss": float(best[1][0]), "params": params}
+        step = WIDTH * 0.75**k * rng.standard_normal((BATCH, len(free)))
+        unit = best[0][rng.integers(len(order), size=BATCH)] + step
+        periodic = np.array([bool(PARAMETERS[name].period) and name not in bounds for name in free])
+        unit = np.where(periodic, unit % 1, np.abs(1 - np.abs(1 - unit)).clip(1e-9, 1 - 1e-9))
+
+
+def _values(point, free, fixed, bounds, priors, reach):
+    """All parameters at a point of the unit cube."""
+    values = dict(free | fixed)
+    rotation = None
+    for name, fraction in zip(free, point, strict=True):
+        if name in ROTATIONS and name not in bounds and name not in priors:
+            rotation = name, fraction
+        else:
+            values[name] = _value(name, float(fraction), values, bounds, priors, reach)
+    if rotation:
+        # after r0 and mass, on which it depends
+        name, fraction = rotation
+        mu = 10 ** (-4 + 3.97 * fraction)
+        values[name] = {"mu": mu, "rc": mu * values["r0"]}.get(name) or float(omega_from(mu, values["r0"], values["mass"]))
+    return values
+
+
+def _value(name, fraction, values, bounds, priors, reach):
+    p = PARAMETERS[name]
+    if name in priors:
+        mean, sigma = priors[name]
+        value = mean + sigma * truncnorm.ppf(fraction, -2, 2)
+        low, high = bounds.get(name, (p.lower, p.upper))
+        return value if p.period else min(max(value, low + 1e-9 * abs(mean)), high)
+    if name in bounds:
+        low, high = bounds[name]
+        return low + (high - low) * fraction
+    whole = {
+        "r0": lambda: 0.9 * reach * 5**fraction,
+        "theta0": lambda: math.acos(1 - 2 * fraction),
+        "inc": lambda: math.asin(2 * fraction - 1),
+        "v_r0": lambda: fraction**2 * math.sqrt(2 * GM_SUN * values["mass"] / reach),
+        "mass": lambda: values["mass"] * 4 ** (2 * fraction - 1),
+        "v_lsr": lambda: values["v_lsr"] + 2 * fraction - 1,
+        "rmin": lambda: values["rmin"],
+    }
+    return whole[name]() if name in whole else p.period * fraction

@@ -1,4 +1,4 @@
-"""What the package asks of a cube: a velocity axis, offsets from the star, the sizes of pixel, channel and beam, and the noise."""
+"""What the package asks of a cube: a velocity axis, offsets from the star, sizes of pixel, channel and beam, and the noise."""
 
 from pathlib import Path
 

@@ -217,7 +217,7 @@ def _box_mask(cube, center, xmin, xmax, ymin, ymax):
 
 def read_regions(region):
     """A list of regions from a region, a list of them, or a ds9 or CRTF file."""
-    from regions import Region, Regions
+    from regions import Region
 
     if isinstance(region, Region):
         return [region]
@@ -245,14 +245,23 @@ def read_regions(region):
             "Check the path.",
             FileNotFoundError,
         )
-    kind = "crtf" if path.suffix.lower() == ".crtf" or path.read_bytes().startswith(b"#CRTF") else "ds9"
+    return parse_regions(path.read_text(encoding="utf-8", errors="replace"), path.name)
+
+
+def parse_regions(text, name):
+    """Regions from the text of a ds9 or CRTF file; ``name`` is that of the file, for the message if it cannot be read."""
+    from regions import Regions
+
+    kind = "crtf" if name.lower().endswith(".crtf") or text.startswith("#CRTF") else "ds9"
     try:
-        return list(Regions.read(path, format=kind))
+        if kind == "crtf" and not text.startswith("#CRTF"):
+            raise ValueError("it does not begin with #CRTF")
+        return list(Regions.parse(text, format=kind))
     except Exception as error:
         refuse(
             "region",
             f"be a readable {kind} file",
-            f"{path.name!r} ({error})",
+            f"{name!r} ({error})",
             "Save it again as a ds9 or CRTF region file.",
         )
 

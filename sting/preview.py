@@ -111,7 +111,12 @@ class Preview:
 
     def __init__(self, free, fixed, distance, streamer=None, *, priors=None, matching="nearest", loss_method=1):
         problem, settings, _ = state_model(
-            free, fixed, distance, priors=priors, matching=matching if streamer is not None else "nearest", loss_method=loss_method
+            free,
+            fixed,
+            distance,
+            priors=priors,
+            matching=matching if streamer is not None else "nearest",
+            loss_method=loss_method,
         )
         self.rotation = rotation_name(free | fixed)
         # a power of two of radii, so that a longer path seldom compiles anything

@@ -3,11 +3,9 @@
 import math
 
 import numpy as np
-from astropy import units as u
-from scipy.stats import qmc, truncnorm
 
 from sting.core.constants import GM_SUN
-from sting.core.transforms import LARGEST_MU, mu_from, omega_from
+from sting.core.transforms import omega_from
 from sting.messages import check_whole, named_keywords, refuse
 from sting.parameters import PARAMETERS, ROTATIONS, check_distance, check_parameters, parse_bounds, parse_priors, to_quantity
 from sting.preview import Preview
@@ -24,13 +22,10 @@ ROUNDS = 12
 ELITE, WIDTH = 24, 0.15
 
 
-@named_keywords
-def suggest_start(
-    initial_opt_params, fixed_params, streamer, distance, *, param_bounds=None, priors=None, matching="nearest", loss_method=1, seed=0
-):
+def suggest_start(initial_opt_params, fixed_params, streamer, distance, **keywords):
     """Search for values of the free parameters from which a fit may start.
 
-    Quasi-random sets over the whole domain, then random ones ever closer to the best found. No gradient is used, so that a
+    Random sets over the whole domain, then ever closer to the best found. No gradient is used, so that a
     wrong start does not trap it, and no minimum is reached: it is a start.
 
     Parameters
@@ -42,14 +37,9 @@ def suggest_start(
         The data.
     distance : `~astropy.units.Quantity` or float
         Distance of the star, a number being in pc.
-    param_bounds, priors : dict, optional
-        As for the fit; the search stays within both (a prior's two sigma).
-    matching : {"nearest", "stretch"}, optional
-        Which model point a data point is compared to.
-    loss_method : {0, 1}, optional
-        What the residuals are of.
-    seed : int, optional
-        Seed.
+    **keywords
+        ``param_bounds`` and ``priors``, within both of which (a prior's two sigma) the search stays, ``matching``,
+        ``loss_method`` and ``seed``.
 
     Returns
     -------
@@ -70,20 +60,37 @@ def suggest_start(
     >>> abs(found["phi0"].value - 60) < 20
     True
     """
-    keywords = {"param_bounds": param_bounds, "priors": priors, "matching": matching, "loss_method": loss_method, "seed": seed}
     *_, last = iterate_search(initial_opt_params, fixed_params, streamer, distance, **keywords)
     return last["params"]
 
 
+@named_keywords
 def iterate_search(
-    initial_opt_params, fixed_params, streamer, distance, *, param_bounds=None, priors=None, matching="nearest", loss_method=1, seed=0
+    initial_opt_params,
+    fixed_params,
+    streamer,
+    distance,
+    *,
+    param_bounds=None,
+    priors=None,
+    matching="nearest",
+    loss_method=1,
+    seed=0,
 ):
     """`suggest_start` round by round.
 
     Parameters
     ----------
-    initial_opt_params, fixed_params, streamer, distance, param_bounds, priors, matching, loss_method, seed
+    initial_opt_params, fixed_params, streamer, distance
         As for `suggest_start`.
+    param_bounds, priors : dict, optional
+        As for the fit.
+    matching : {"nearest", "stretch"}, optional
+        Which model point a data point is compared to.
+    loss_method : {0, 1}, optional
+        What the residuals are of.
+    seed : int, optional
+        Seed.
 
     Yields
     ------
@@ -103,7 +110,7 @@ def iterate_search(
 
 
 def _rounds(free, fixed, bounds, priors, preview, reach, rng):
-    unit = qmc.Sobol(len(free), rng=rng).random(BATCH * 4) if _SOBOL_TAKES_RNG else qmc.Sobol(len(free), seed=rng).random(BATCH * 4)
+    unit = rng.random((4 * BATCH, len(free)))
     best = np.zeros((0, len(free))), np.zeros(0)
     start = preview.losses(preview.vector(free | fixed)[None])[0]
     yield {"fraction": 0.0, "loss": float(start), "params": {name: to_quantity(name, value) for name, value in free.items()}}
@@ -145,7 +152,7 @@ def _value(name, fraction, values, bounds, priors, reach):
     p = PARAMETERS[name]
     if name in priors:
         mean, sigma = priors[name]
-        value = mean + sigma * truncnorm.ppf(fraction, -2, 2)
+        value = mean + sigma * (4 * fraction - 2)
         low, high = bounds.get(name, (p.lower, p.upper))
         return value if p.period else min(max(value, low + 1e-9 * abs(mean)), high)
     if name in bounds:

@@ -79,11 +79,11 @@ def to_velocity(cube):
     return cube.with_spectral_unit(KMS, velocity_convention="radio")
 
 
-def offsets(cube, center):
-    """Offsets (arcsec) of all pixels from ``center``, in the frame of the cube: two arrays of shape (ny, nx)."""
+def offsets(cube, center, pixels=None):
+    """Offsets (arcsec) of ``pixels`` (x, y) from ``center``, in the frame of the cube; of all (ny, nx) by default."""
     wcs = cube.wcs.celestial
     frame = wcs_to_celestial_frame(wcs)
-    y, x = np.indices(cube.shape[1:])
+    x, y = np.indices(cube.shape[1:])[::-1] if pixels is None else pixels
     sky = SkyCoord(wcs.pixel_to_world(x, y), frame=frame)
     center = SkyCoord(*(wcs.wcs.crval * u.deg), frame=frame) if center is None else sky_position("center", center)
     east, north = center.transform_to(frame).spherical_offsets_to(sky)

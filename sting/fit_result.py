@@ -1,6 +1,7 @@
 """What a fit returns: the optimisation, its uncertainties, and the ways to look at them and keep them."""
 
 import html
+import io
 import math
 import os
 import tempfile
@@ -403,6 +404,17 @@ class FitResult:
         path = Path(path)
         if path.exists() and not overwrite:
             refuse("path", "not exist yet", repr(str(path)), "Pass overwrite=True or another name.", FileExistsError)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".sting-") as folder:
+            (Path(folder) / "fit.ecsv").write_text(self.to_text(), encoding="utf-8")
+            os.replace(Path(folder) / "fit.ecsv", path)
+
+    def to_text(self):
+        """Return what `write` writes.
+
+        Returns
+        -------
+        str
+        """
         table = self.to_table()
         table.meta["fit"] = _plain(
             {
@@ -417,9 +429,9 @@ class FitResult:
                 "model_parameters": MODEL_PARAMETERS,
             }
         )
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".sting-") as folder:
-            table.write(Path(folder) / "fit.ecsv", format="ascii.ecsv")
-            os.replace(Path(folder) / "fit.ecsv", path)
+        text = io.StringIO()
+        table.write(text, format="ascii.ecsv")
+        return text.getvalue()
 
     @classmethod
     def read(cls, path):
@@ -442,9 +454,24 @@ class FitResult:
         if not Path(path).is_file():
             refuse("path", "be an existing file", repr(str(path)), "Check the path.", FileNotFoundError)
         try:
-            meta = QTable.read(path, format="ascii.ecsv").meta["fit"]
+            return cls.from_text(Path(path).read_text(encoding="utf-8"))
         except Exception as error:
             refuse("path", "be a fit written by FitResult.write", f"{str(path)!r} ({error})", "Choose its best_fit.ecsv.")
+
+    @classmethod
+    def from_text(cls, text):
+        """Make a result again from what `to_text` returned.
+
+        Parameters
+        ----------
+        text : str
+            The text.
+
+        Returns
+        -------
+        `FitResult`
+        """
+        meta = QTable.read(text.splitlines(), format="ascii.ecsv").meta["fit"]
         return cls(
             names=tuple(meta["names"]),
             fixed_params={n: value * u.Unit(unit) for n, (value, unit) in meta["fixed_params"].items()},

@@ -1,0 +1,196 @@
+"""What an exploration is: everything the user has chosen, immutable, comparable and writable as JSON."""
+
+import json
+import os
+import tempfile
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from sting.extract_streamline import parse_regions
+from sting.messages import refuse
+
+#: Of the JSON files; a file of a later version is refused.
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Session:
+    """Cut, model and kind of fit: what undo and redo go through.
+
+    Attributes
+    ----------
+    vmin, vmax : float or None
+        Velocity range (km/s).
+    rms_thresh : float or None
+        Threshold in units of the noise.
+    n_elements : int
+        Points of the reduced streamer.
+    uncertainty : str
+        ``"spread"`` or ``"mean"``.
+    regions : tuple of tuple of str
+        Name and ds9 (or CRTF) text of each set of regions.
+    values : dict of float
+        All parameters in internal units, one of ``mu``, ``rc`` and ``omega`` among them.
+    free : tuple of str
+        Which of them a fit may move.
+    bounds, priors : dict of tuple of float
+        In internal units; those of parameters that are not free wait.
+    optimizer, loss_method, matching, n_epochs, learning_rate, patience
+        As for `~sting.gradient_descent.fit_streamline`.
+    """
+
+    vmin: float | None = None
+    vmax: float | None = None
+    rms_thresh: float | None = None
+    n_elements: int = 10
+    uncertainty: str = "spread"
+    regions: tuple = ()
+    values: dict = field(default_factory=dict)
+    free: tuple = ()
+    bounds: dict = field(default_factory=dict)
+    priors: dict = field(default_factory=dict)
+    optimizer: str = "adam"
+    loss_method: int = 1
+    matching: str = "nearest"
+    n_epochs: int = 1000
+    learning_rate: float = 0.005
+    patience: int = 50
+
+    @property
+    def cut(self):
+        """The part that decides which voxels are kept."""
+        return self.vmin, self.vmax, self.rms_thresh, self.regions
+
+    @property
+    def reduction(self):
+        """The part that decides the points."""
+        return *self.cut, self.n_elements, self.uncertainty
+
+    @property
+    def comparison(self):
+        """The part, beside the values, that decides how the model is compared with the points."""
+        return *self.reduction, self.free, tuple(self.priors.items()), self.loss_method, self.matching, self.values.get("deltar")
+
+    def split(self):
+        """Free and fixed parameters, bounds and priors, as the fit takes them."""
+        free = {name: self.values[name] for name in self.values if name in self.free}
+        fixed = {name: value for name, value in self.values.items() if name not in self.free}
+        bounds, priors = ({n: pair for n, pair in part.items() if n in self.free} for part in (self.bounds, self.priors))
+        return free, fixed, bounds, priors
+
+    def fit_keywords(self):
+        """The keywords of `~sting.gradient_descent.fit_streamline` that are not data or parameters."""
+        _, _, bounds, priors = self.split()
+        return {
+            "param_bounds": bounds,
+            "priors": priors,
+            "optimizer": self.optimizer,
+            "loss_method": self.loss_method,
+            "matching": self.matching,
+            "n_epochs": self.n_epochs,
+            "learning_rate": self.learning_rate,
+            "early_stopping_patience": self.patience,
+        }
+
+
+@dataclass(frozen=True)
+class Display:
+    """How it is looked at; not undone.
+
+    Attributes
+    ----------
+    channel : int
+        Channel of the map.
+    moment : int
+        0 or 1: what is shown beside it.
+    stretch : str
+        ``"linear"``, ``"sqrt"``, ``"log"`` or ``"asinh"``.
+    colormap : str
+        Name of a matplotlib colour map.
+    low, high : float or None
+        Brightness limits of the map; None for those of the cube.
+    contours : bool
+        Whether contours at multiples of the noise are drawn.
+    pv_axis : str
+        ``"radius"`` (projected radius) or ``"path"`` (projected length along the model from its inner end).
+    pixel : tuple of int or None
+        Pixel whose spectrum is shown; None for the brightest of the cut.
+    """
+
+    channel: int = 0
+    moment: int = 0
+    stretch: str = "linear"
+    colormap: str = "inferno"
+    low: float | None = None
+    high: float | None = None
+    contours: bool = True
+    pv_axis: str = "radius"
+    pixel: tuple | None = None
+
+
+def regions_of(session):
+    """All regions of a session, in order."""
+    return [region for name, text in session.regions for region in parse_regions(text, name)]
+
+
+def regions_text(regions):
+    """Regions as ds9 text that reads back as the same."""
+    from regions import RegionMeta, Regions
+
+    lines = ["# Region file format: DS9"]
+    for region in regions:
+        plain = region.copy(meta=RegionMeta())
+        line = Regions([plain]).serialize(format="ds9", precision=12).strip().splitlines()[-1]
+        frame, _, shape = line.partition("; ")
+        # as ds9 writes what is excluded; some versions of regions do not
+        lines.append(f"{frame}; {'' if region.meta.get('include', True) else '-'}{shape}")
+    return "\n".join(lines) + "\n"
+
+
+def write_text(path, text):
+    """Write a file under a temporary name and move it into place."""
+    path = Path(path)
+    if not path.absolute().parent.is_dir():
+        refuse("path", "lie in an existing folder", repr(str(path)), "Create the folder first.", OSError)
+    handle, name = tempfile.mkstemp(dir=path.absolute().parent, prefix=".sting-")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def dumps(state):
+    """Text of a state file; ``state`` is a dict with the session and the display among its values."""
+    content = {"format": "sting explorer", "version": VERSION}
+    content |= {key: asdict(value) if isinstance(value, Session | Display) else value for key, value in state.items()}
+    return json.dumps(content, indent=2) + "\n"
+
+
+def loads(path):
+    """Content of a state file, the session and the display as objects."""
+    path = Path(path)
+    if not path.is_file():
+        refuse("path", "be an existing state file", repr(str(path)), "Check the path.", FileNotFoundError)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["format"] != "sting explorer" or content["version"] > VERSION:
+            raise ValueError(f"format {content['format']!r}, version {content['version']}")
+        for key, kind in (("session", Session), ("fitted_session", Session), ("display", Display)):
+            if content.get(key) is not None:
+                content[key] = kind(**_tuples(content[key]))
+    except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
+        refuse("path", "be a state file of this or an earlier version of sting", f"{path.name!r} ({error})", "Use save_state.")
+    return content
+
+
+def _tuples(part):
+    """Lists as tuples all the way down: JSON knows lists only."""
+    if isinstance(part, dict):
+        return {key: _tuples(value) for key, value in part.items()}
+    return tuple(map(_tuples, part)) if isinstance(part, list) else part
+
+
+__all__ = ["Display", "Session", "dumps", "loads", "regions_of", "regions_text", "replace", "write_text"]

@@ -1,0 +1,257 @@
+"""All of the explorer but its looks: usable and testable without a notebook, without ipywidgets and without matplotlib."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from astropy.coordinates import SkyCoord
+
+from sting.explorer import choices
+from sting.explorer.exploration import locked
+from sting.explorer.fitting import Fitting
+from sting.explorer.script import script_of
+from sting.explorer.session import Display, dumps, loads, write_text
+from sting.fit_result import FitResult
+from sting.messages import named_keywords, refuse
+
+__all__ = ["ExplorerState"]
+
+
+class ExplorerState(Fitting):
+    """A cube, a cut, a model and a fit, and everything that can be done with them.
+
+    Every method either does what it says or raises, naming the cure, and leaves everything as it was. Those who `observe` it
+    are told what changed.
+
+    Parameters
+    ----------
+    cube : `~spectral_cube.SpectralCube`, str or path-like
+        The cube, or its file.
+    star_position : `~astropy.coordinates.SkyCoord`
+        Position of the star.
+    distance : `~astropy.units.Quantity` or float
+        Distance of the star, a number being in pc.
+    v_lsr : `~astropy.units.Quantity` or float, optional
+        Systemic velocity; by default the mean velocity of the points.
+    region : str, path-like, `~regions.Region`, or list of `~regions.Region`, optional
+        Regions of the cut.
+    vmin, vmax : `~astropy.units.Quantity`, optional
+        Velocity range of the cut.
+    rms_thresh : float, optional
+        Threshold of the cut in units of the noise.
+    n_elements : int, optional
+        Points of the reduced streamer.
+    uncertainty : {"spread", "mean"}, optional
+        As for `~sting.extract_streamline.reduce_to_1D`.
+    initial, fixed : dict, optional
+        Free and fixed parameters. What neither holds gets a value of the right size from the data; inc, pa, rmin and v_lsr are
+        then fixed, the others free.
+    bounds, priors : dict, optional
+        As for `~sting.gradient_descent.fit_streamline`.
+
+    Attributes
+    ----------
+    session, display : `~sting.explorer.session.Session`, `~sting.explorer.session.Display`
+        What the user has chosen.
+    images : `~sting.explorer.images.CubeImages`
+        Images and spectra of the cube.
+    streamer_cube : `~spectral_cube.SpectralCube` or None
+        The cut.
+    streamer : `~sting.extract_streamline.Streamer` or None
+        The cut reduced to points.
+    comparison : `~sting.preview.Comparison`
+        The model beside them.
+    result : `~sting.fit_result.FitResult` or None
+        The last fit.
+    samples : `~numpy.ndarray` or None
+        Streamlines drawn from its covariance: RA offset, Dec offset (arcsec), velocity (km/s), shape (n, n_points, 3).
+    losses : `~numpy.ndarray`
+        Loss at each epoch of the last fit.
+    phase : str
+        ``"idle"``, ``"searching"``, ``"compiling"``, ``"fitting"``, ``"uncertainties"``, ``"stopped"``, ``"done"``, ``"failed"``.
+    progress : float
+        Fraction done of a fit or a search.
+    status : str
+        What there is to say.
+
+    Examples
+    --------
+    >>> from astropy import units as u
+    >>> from sting import synthetic
+    >>> scene = synthetic.make_streamer_cube(seed=1, shape=(40, 64, 64))
+    >>> state = ExplorerState(scene.cube, scene.star_position, scene.distance, rms_thresh=5, fixed=scene.truth)
+    >>> state.set_value("theta0", 60 * u.deg)
+    >>> state.undo()
+    >>> print(state.parameters["theta0"])
+    52.0 deg
+    """
+
+    @named_keywords
+    def __init__(
+        self,
+        cube,
+        star_position,
+        distance,
+        *,
+        v_lsr=None,
+        region=None,
+        vmin=None,
+        vmax=None,
+        rms_thresh=None,
+        n_elements=10,
+        uncertainty="spread",
+        initial=None,
+        fixed=None,
+        bounds=None,
+        priors=None,
+    ):
+        super().__init__(cube, star_position, distance)
+        single = {"vmin": vmin, "vmax": vmax, "rms_thresh": rms_thresh, "n_elements": n_elements, "uncertainty": uncertainty}
+        cut = choices.checked(single) | {"regions": () if region is None else choices.named_regions(region)}
+        self._derive(replace(self.session, **cut))
+        self.display = Display(channel=self._brightest_channel())
+        model = choices.model(self._rough_guess(), v_lsr, initial, fixed, bounds, priors)
+        self._derive(replace(self.session, **model))
+        self.initial = self.session
+        if self.streamer is None:
+            self.status = "Nothing is cut out yet: choose a velocity range, a region or a threshold."
+
+    def _brightest_channel(self):
+        channels = self.images.channels(self.session.vmin, self.session.vmax)
+        if self.streamer is not None:
+            velocity, flux = self.streamer.pc_coords[2:]
+            counts = [flux[np.abs(velocity - v) < 1e-6].sum() for v in self.images.velocity[channels]]
+        else:
+            channels = channels[:: max(1, len(channels) // 40)]
+            counts = [np.nansum(np.maximum(self.images.channel(int(i)), 0)) for i in channels]
+        return int(channels[int(np.argmax(counts))]) if len(channels) else 0
+
+    def _rough_guess(self):
+        """Values of the right size, from the extent of the points or of the image."""
+        if self.streamer is not None:
+            reach = np.hypot(self.streamer.ra_data, self.streamer.dec_data).max()
+            velocity = np.mean(self.streamer.v_data)
+        else:
+            _, n_y, n_x = self.images.shape
+            reach = np.sqrt(abs(np.linalg.det(self.images.matrix)) * n_x * n_y) / 3
+            velocity = np.mean(self.images.velocity)
+        angles = {"theta0": np.radians(60), "phi0": np.radians(45), "inc": 0.0, "pa": 0.0}
+        rest = {"v_r0": 0.0, "mass": 1.0, "rmin": 0.0, "v_lsr": float(velocity), "deltar": 10.0}
+        return {"r0": float(1.2 * reach * self.distance.value)} | angles | rest
+
+    @locked
+    def save(self, folder="sting_results"):
+        """Write the results folder of the last fit, with the script and the state that lead to it and the regions.
+
+        Parameters
+        ----------
+        folder : str or path-like, optional
+            Created if missing; files of the same names are replaced, others left alone.
+
+        Returns
+        -------
+        list of `~pathlib.Path`
+            The files written.
+
+        Raises
+        ------
+        RuntimeError
+            If there is no fit yet.
+        OSError
+            If the folder cannot be written.
+        """
+        from sting import outputs
+
+        if self.result is None:
+            refuse("result", "exist before it is saved", "no fit", "Run a fit first.", RuntimeError)
+        folder = Path(folder)
+        written = outputs.save_results(self.result, self.fitted_streamer, folder)
+        write_text(folder / "explorer.py", self.to_script())
+        self.save_state(folder / "explorer.json")
+        written += [folder / "explorer.py", folder / "explorer.json"]
+        if self.session.regions:
+            self.save_region(folder / "regions.reg")
+            written.append(folder / "regions.reg")
+        return written
+
+    @locked
+    def to_script(self, cube=None, save_folder="sting_results"):
+        """Return a script that repeats the last fit, or, if something was changed since, that fits from the present state.
+
+        Parameters
+        ----------
+        cube : str, optional
+            Path of the cube to write into the script; needed if the explorer was given a cube in memory.
+        save_folder : str or None, optional
+            Folder in which the script saves its results.
+
+        Returns
+        -------
+        str
+        """
+        session = self.fitted_session if self.is_fitted else self.session
+        if self.is_fitted and self.result.stop.name == "BY_CALLER":
+            session = replace(session, n_epochs=len(self.result.history) - 1)
+        path = cube if cube is not None else self.cube_path
+        return script_of(session, path, self.star_position, self.distance, save_folder)
+
+    @locked
+    def save_state(self, path):
+        """Write everything that was chosen, and the last fit, as JSON.
+
+        Parameters
+        ----------
+        path : str or path-like
+            File to write; one that exists is replaced.
+        """
+        star = self.star_position.icrs
+        state = {
+            "cube": self.cube_path,
+            "star_icrs_deg": [float(star.ra.deg), float(star.dec.deg)],
+            "distance_pc": float(self.distance.value),
+            "session": self.session,
+            "display": self.display,
+            "fitted_session": self.fitted_session,
+            "result": None if self.result is None else self.result.to_text(),
+        }
+        write_text(path, dumps(state))
+
+    @classmethod
+    def from_state(cls, path, cube=None):
+        """Read what `save_state` wrote.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file.
+        cube : `~spectral_cube.SpectralCube`, str or path-like, optional
+            The cube; by default the file that the state names.
+
+        Returns
+        -------
+        `ExplorerState`
+
+        Raises
+        ------
+        ValueError
+            If the file is not a state file.
+        FileNotFoundError
+            If the cube is where it was no more.
+        """
+        content = loads(path)
+        cube = content["cube"] if cube is None else cube
+        if cube is None:
+            refuse("cube", "be given", "a state that was made from a cube in memory", "Pass cube=...")
+        star = SkyCoord(*content["star_icrs_deg"], unit="deg", frame="icrs")
+        state = cls(cube, star, content["distance_pc"])
+        state._derive(content["session"])
+        state.initial, state.status = state.session, ""
+        choices.check_display(content["display"], state.images.shape)
+        state.display = content["display"]
+        if content["result"] is not None:
+            fitted = content["fitted_session"]
+            same = fitted.reduction == state.session.reduction
+            streamer = state.streamer if same else state._reduce(fitted)[1]
+            state._keep(FitResult.from_text(content["result"]), fitted, streamer)
+            state.phase = "done"
+        return state

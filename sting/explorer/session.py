@@ -140,8 +140,9 @@ def regions_text(regions):
     lines = ["# Region file format: DS9"]
     for region in regions:
         plain = region.copy(meta=RegionMeta())
-        line = Regions([plain]).serialize(format="ds9", precision=12).strip().splitlines()[-1]
-        frame, _, shape = line.partition("; ")
+        # the frame stands in the same line or in one of its own
+        _, *written = Regions([plain]).serialize(format="ds9", precision=12).strip().splitlines()
+        frame, shape = "; ".join(written).split("; ", 1)
         # as ds9 writes what is excluded; some versions of regions do not
         lines.append(f"{frame}; {'' if region.meta.get('include', True) else '-'}{shape}")
     return "\n".join(lines) + "\n"

@@ -5,12 +5,13 @@ import math
 import numpy as np
 
 from sting.core.constants import GM_SUN
+from sting.core.sky import rotation_matrix
 from sting.core.transforms import omega_from
-from sting.messages import check_whole, named_keywords, refuse
+from sting.messages import check_whole, in_float64, named_keywords, refuse
 from sting.parameters import PARAMETERS, ROTATIONS, check_distance, check_parameters, parse_bounds, parse_priors, to_quantity
 from sting.preview import Preview
 
-__all__ = ["iterate_search", "suggest_start"]
+__all__ = ["direction_of", "iterate_search", "suggest_start"]
 
 #: Parameter sets that are tried at once.
 BATCH = 512
@@ -62,6 +63,34 @@ def suggest_start(initial_opt_params, fixed_params, streamer, distance, **keywor
     """
     *_, last = iterate_search(initial_opt_params, fixed_params, streamer, distance, **keywords)
     return last["params"]
+
+
+@in_float64
+def direction_of(ra, dec, away, inc, pa):
+    """Polar angle and azimuth in the rotation frame of a place that is seen from the star.
+
+    Parameters
+    ----------
+    ra, dec : float
+        Offset on the sky, in any unit of length.
+    away : float
+        Offset along the line of sight, away from the observer, in the same unit.
+    inc, pa : float
+        Inclination and position angle of the rotation axis (rad).
+
+    Returns
+    -------
+    theta0, phi0 : float
+        In rad.
+
+    Examples
+    --------
+    >>> theta0, phi0 = direction_of(0.0, 1.0, 0.0, inc=0.0, pa=0.0)  # along an axis that points north
+    >>> abs(theta0) < 1e-6
+    True
+    """
+    x, y, z = np.asarray(rotation_matrix(inc, pa)).T @ np.array([-ra, away, dec]) / math.sqrt(ra**2 + dec**2 + away**2)
+    return math.acos(min(max(z, -1.0), 1.0)), math.atan2(y, x) % (2 * math.pi)
 
 
 @named_keywords

@@ -32,6 +32,8 @@ class CubeImages:
         Robust standard deviation of a sample of the voxels that are not zero: for contours and colours, not for cuts.
     limits : tuple of float
         Brightness from faint to bright, for colours.
+    peak : float
+        Largest brightness of the sample.
     beam : tuple of float or None
         Major axis, minor axis (arcsec) and position angle (deg).
     unit : str
@@ -46,7 +48,7 @@ class CubeImages:
         self.matrix, self.origin = _affine(cube, star_position)
         self._last = None, None
         self.beam = _beam(cube)
-        self.noise, self.limits = self._scale()
+        self.noise, self.limits, self.peak = self._scale()
 
     def _scale(self):
         step = max(1, int(np.ceil((np.prod(self.shape) / SAMPLE) ** (1 / 3))))
@@ -56,10 +58,10 @@ class CubeImages:
             values = np.concatenate([self.channel(i)[::step, ::step] for i in range(0, self.shape[0], step)])
         values = values[np.isfinite(values) & (values != 0)]
         if not values.size:
-            return 1.0, (0.0, 1.0)
+            return 1.0, (0.0, 1.0), 1.0
         noise = 1.4826 * float(np.median(np.abs(values - np.median(values))))
-        high = float(np.percentile(values, 99.9))
-        return noise, (min(0.0, -1.5 * noise), max(high, 3 * noise))
+        high = float(np.percentile(values, 99.95))
+        return noise, (min(0.0, -1.5 * noise), max(high, 3 * noise)), max(float(values.max()), 3 * noise)
 
     def channel(self, index):
         """One channel.

@@ -13,6 +13,8 @@ from sting.explorer.script import script_of
 from sting.explorer.session import Display, dumps, loads, write_text
 from sting.fit_result import FitResult
 from sting.messages import named_keywords, refuse
+from sting.parameters import to_internal
+from sting.starts import direction_of
 
 __all__ = ["ExplorerState"]
 
@@ -110,7 +112,7 @@ class ExplorerState(Fitting):
         cut = choices.checked(single) | {"regions": () if region is None else choices.named_regions(region)}
         self._derive(replace(self.session, **cut))
         self.display = Display(channel=self._brightest_channel())
-        model = choices.model(self._rough_guess(), v_lsr, initial, fixed, bounds, priors)
+        model = choices.model(self._rough_guess((initial or {}) | (fixed or {})), v_lsr, initial, fixed, bounds, priors)
         self._derive(replace(self.session, **model))
         self.initial = self.session
         if self.streamer is None:
@@ -126,18 +128,20 @@ class ExplorerState(Fitting):
             counts = [np.nansum(np.maximum(self.images.channel(int(i)), 0)) for i in channels]
         return int(channels[int(np.argmax(counts))]) if len(channels) else 0
 
-    def _rough_guess(self):
-        """Values of the right size, from the extent of the points or of the image."""
+    def _rough_guess(self, given):
+        """Values of the right size for what is not ``given``: a start where the outermost point is seen, falling as it does."""
+        _, n_y, n_x = self.images.shape
+        ra, dec, falls_away = np.sqrt(abs(np.linalg.det(self.images.matrix)) * n_x * n_y) / 3, 0.0, True
+        v_lsr = float(np.mean(self.images.velocity))
         if self.streamer is not None:
-            reach = np.hypot(self.streamer.ra_data, self.streamer.dec_data).max()
-            velocity = np.mean(self.streamer.v_data)
-        else:
-            _, n_y, n_x = self.images.shape
-            reach = np.sqrt(abs(np.linalg.det(self.images.matrix)) * n_x * n_y) / 3
-            velocity = np.mean(self.images.velocity)
-        angles = {"theta0": np.radians(60), "phi0": np.radians(45), "inc": 0.0, "pa": 0.0}
-        rest = {"v_r0": 0.0, "mass": 1.0, "rmin": 0.0, "v_lsr": float(velocity), "deltar": 10.0}
-        return {"r0": float(1.2 * reach * self.distance.value)} | angles | rest
+            (ra, *_), (dec, *_), velocity = self.streamer.data
+            v_lsr, falls_away = float(np.mean(velocity)), velocity[-1] > velocity[0]
+        angles = {name: to_internal(name, given.get(name, 0.0)) for name in ("inc", "pa")}
+        # what falls towards us comes from behind the star
+        away = 0.5 * np.hypot(ra, dec) * (-1 if falls_away else 1)
+        angles["theta0"], angles["phi0"] = direction_of(ra, dec, away, **angles)
+        r0 = 1.05 * np.sqrt(ra**2 + dec**2 + away**2) * self.distance.value
+        return {"r0": float(r0)} | angles | {"v_r0": 0.0, "mass": 1.0, "rmin": 0.0, "v_lsr": v_lsr, "deltar": 10.0}
 
     @locked
     def save(self, folder="sting_results"):

@@ -1,0 +1,34 @@
+"""ipympl canvases for the panels: made without pyplot, so that no ``%matplotlib`` line is needed, and safe against threads."""
+
+from ipympl.backend_nbagg import Canvas, FigureManager
+
+
+class PanelCanvas(Canvas):
+    """Canvas of a panel; what the browser asks for is done under the explorer's lock.
+
+    Parameters
+    ----------
+    panel : `~sting.explorer.panels.Panel`
+        The panel.
+    lock : `threading.RLock`
+        The lock.
+    """
+
+    def __init__(self, panel, lock, **kwargs):
+        self.panel, self.lock = panel, lock
+        super().__init__(panel.figure, **kwargs)
+        self.manager = FigureManager(self, 0)
+        # matplotlib's keys (l for a logarithmic axis, q for quit) would surprise in a notebook
+        self.mpl_disconnect(self.manager.key_press_handler_id)
+        self.header_visible, self.resizable, self.toolbar_position = False, False, "left"
+
+    def _handle_message(self, *args, **kwargs):
+        # callbacks may come on a thread of their own (ipykernel 7), and matplotlib is not made for that
+        with self.lock:
+            return super()._handle_message(*args, **kwargs)
+
+    def draw(self):
+        """Bring the panel up to date and draw it."""
+        with self.lock:
+            self.panel.prepare()
+            super().draw()

@@ -1,0 +1,71 @@
+"""The live lines, drawn by the browser on transparent canvases above ipympl's: they move, the pictures stay."""
+
+from pathlib import Path
+
+import anywidget
+import numpy as np
+import traitlets
+from matplotlib.colors import to_hex
+from mpl_toolkits.mplot3d import proj3d
+
+class LiveLayer(anywidget.AnyWidget):
+    """Draws lines of matplotlib above the panels whose names they bear."""
+
+    _esm = Path(__file__).with_name("live.js")
+    xy = traitlets.Bytes(b"").tag(sync=True)
+    lines = traitlets.List([]).tag(sync=True)
+    #: Number of panels that the browser found; until then the lines belong into the pictures.
+    attached = traitlets.Int(0).tag(sync=True)
+
+    _count = 0
+
+    def draw(self, panels):
+        """Send the live lines of panels to the browser, in one message.
+
+        Parameters
+        ----------
+        panels : iterable of `~sting.explorer.panels.Panel`
+            The panels.
+        """
+        shown = [(panel, line) for panel in panels for line in panel.live]
+        points = [_pixels(panel, line) for panel, line in shown]
+        # a count at the end makes two sendings differ even where only colours or limits do
+        self._count = (self._count + 1) % 1_000_000
+        with self.hold_sync():
+            self.lines = [_look(panel, line, len(xy)) for (panel, line), xy in zip(shown, points, strict=True)]
+            self.xy = np.append(np.concatenate(points), self._count).astype("<f4").tobytes()
+
+
+def _pixels(panel, line):
+    """Places of a line in pixels of its canvas, from the top left, shape (n, 2)."""
+    if hasattr(line, "get_data_3d"):
+        x, y, _ = proj3d.proj_transform(*line.get_data_3d(), panel.ax.get_proj())
+    else:
+        x, y = line.get_data(orig=False)
+        if line.get_drawstyle() == "steps-mid" and len(x) > 1:
+            middle = (x[1:] + x[:-1]) / 2
+            x = np.concatenate([[x[0]], np.repeat(middle, 2), [x[-1]]])
+            y = np.repeat(y, 2)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        places = line.get_transform().transform(np.column_stack([x, y]).astype(float)).reshape(-1, 2)
+    return np.column_stack([places[:, 0], panel.figure.bbox.height - places[:, 1]])
+
+
+def _look(panel, line, n):
+    height, dpi = panel.figure.bbox.height, panel.figure.dpi / 72
+    box = panel.figure.bbox if hasattr(line, "get_data_3d") else panel.ax.bbox
+    marker = line.get_marker()
+    width = line.get_linewidth() * dpi
+    return {
+        "panel": panel.name,
+        "n": n,
+        "color": to_hex(line.get_color()),
+        "width": width,
+        "dash": [] if line.get_linestyle() in ("-", "None") else [4 * width, 2.5 * width],
+        "clip": [box.x0, height - box.y1, box.width, box.height],
+        "marker": "" if marker in (None, "None", "") else marker,
+        "size": line.get_markersize() * dpi,
+        "face": to_hex(line.get_markerfacecolor()),
+        "edge": to_hex(line.get_markeredgecolor()),
+        "edgeWidth": line.get_markeredgewidth() * dpi,
+    }

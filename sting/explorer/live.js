@@ -1,0 +1,105 @@
+// Draws lines above the canvases of ipympl; see layer.py.
+function shape(c, marker, x, y, s) {
+  c.beginPath();
+  if (marker === 'o') c.arc(x, y, s / 2, 0, 2 * Math.PI);
+  else if (marker === 's') c.rect(x - s / 2, y - s / 2, s, s);
+  else if (marker === '^') {
+    c.moveTo(x, y - s / 2);
+    c.lineTo(x + s / 2, y + s / 2);
+    c.lineTo(x - s / 2, y + s / 2);
+    c.closePath();
+  } else {
+    c.moveTo(x - s / 2, y);
+    c.lineTo(x + s / 2, y);
+    c.moveTo(x, y - s / 2);
+    c.lineTo(x, y + s / 2);
+  }
+}
+function paint(c, line, a, k) {
+  c.save();
+  c.beginPath(); c.rect(...line.clip); c.clip();
+  c.strokeStyle = line.color; c.lineWidth = line.width; c.setLineDash(line.dash); c.lineJoin = 'round';
+  if (line.marker) {
+    c.fillStyle = line.face; c.strokeStyle = line.edge; c.lineWidth = line.edgeWidth;
+    for (let j = 0; j < line.n; j++, k += 2) {
+      shape(c, line.marker, a[k], a[k + 1], line.size);
+      if (line.marker !== '+') c.fill();
+      c.stroke();
+    }
+  } else {
+    let pen = false;
+    c.beginPath();
+    for (let j = 0; j < line.n; j++, k += 2) {
+      if (!isFinite(a[k]) || !isFinite(a[k + 1])) { pen = false; continue; }
+      if (pen) c.lineTo(a[k], a[k + 1]); else c.moveTo(a[k], a[k + 1]);
+      pen = true;
+    }
+    c.stroke();
+  }
+  c.restore();
+  return k;
+}
+function render({ model, el }) {
+  const layers = new Map();
+  el.style.display = 'none';
+  const root = () => el.closest('.sting-explorer');
+  function attach(name) {
+    const found = root() && root().querySelector('.sting-panel-' + name + ' .jupyter-matplotlib-canvas-div');
+    if (!found) return null;
+    let layer = layers.get(name);
+    if (!layer) {
+      layer = document.createElement('canvas');
+      layer.className = 'sting-live';
+      Object.assign(layer.style, { position: 'absolute', left: '0', top: '0', zIndex: 1, pointerEvents: 'none' });
+      layers.set(name, layer);
+    }
+    if (layer.parentElement !== found) found.appendChild(layer);
+    const base = found.querySelector('canvas');
+    if (layer.width !== base.width || layer.height !== base.height || layer.style.width !== base.style.width) {
+      layer.width = base.width; layer.height = base.height;
+      layer.style.width = base.style.width; layer.style.height = base.style.height;
+      return { layer, resized: true };
+    }
+    return { layer, resized: false };
+  }
+  function draw() {
+    const view = model.get('xy'), lines = model.get('lines');
+    if (!view || !view.byteLength) return;
+    const a = new Float32Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
+    const names = [...new Set(lines.map((line) => line.panel))];
+    const found = Object.fromEntries(names.map((name) => [name, attach(name)]));
+    for (const name of names) if (found[name]) {
+      const c = found[name].layer.getContext('2d');
+      c.clearRect(0, 0, found[name].layer.width, found[name].layer.height);
+    }
+    let k = 0;
+    for (const line of lines) {
+      if (found[line.panel]) k = paint(found[line.panel].layer.getContext('2d'), line, a, k);
+      else k += 2 * line.n;
+    }
+    const attached = names.filter((name) => found[name]).length;
+    if (attached === names.length && model.get('attached') !== attached) {
+      model.set('attached', attached);
+      model.save_changes();
+    }
+  }
+  function check() {
+    if (!root()) return;
+    // keys belong to the explorer's controls while one of them has the focus, not to the notebook
+    root().dataset.lmSuppressShortcuts = 'true';
+    const names = [...new Set(model.get('lines').map((line) => line.panel))];
+    const isNew = (name) => {
+      const before = layers.get(name);
+      const parent = before && before.parentElement;
+      const now = attach(name);
+      return now && (now.resized || now.layer !== before || now.layer.parentElement !== parent);
+    };
+    // every name is looked at: attaching is what the check is for
+    if (names.filter(isNew).length || model.get('attached') !== names.length) draw();
+  }
+  model.on('change:xy', draw);
+  const timer = setInterval(check, 200);
+  check();
+  return () => { clearInterval(timer); model.off('change:xy', draw); layers.forEach((layer) => layer.remove()); };
+}
+export default { render };

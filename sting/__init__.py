@@ -10,22 +10,27 @@ except PackageNotFoundError:  # a checkout that is not installed
 
 _MODULES = (
     "errors",
+    "explorer",
     "extract_streamline",
     "gradient_descent",
     "outputs",
     "parameters",
+    "starts",
     "stream_lines_grad",
     "synthetic",
 )
 _NAMES = {
+    "ExplorerState": "explorer",
     "FitResult": "fit_result",
     "PARAMETERS": "parameters",
     "Streamer": "extract_streamline",
+    "StreamerExplorer": "explorer",
     "Streamline": "stream_lines_grad",
     "extract_streamer_subcube": "extract_streamline",
     "fit_streamline": "gradient_descent",
     "reduce_to_1D": "extract_streamline",
     "streamline": "stream_lines_grad",
+    "suggest_start": "starts",
 }
 
 __all__ = sorted([*_MODULES, *_NAMES])

@@ -223,7 +223,8 @@ def _remaining(job, fraction):
 
 
 def _finish(result):
-    """Samples of a fit, which need its uncertainties, and what is to be said of it."""
+    """Samples of a fit, which need its uncertainties, and what is to be said of it; all that compiles is done after this."""
+    _ = result.notes
     try:
         ra, dec, velocity = result.sample_streamlines(N_SAMPLES, n_points=N_POINTS, seed=0)
     except np.linalg.LinAlgError:

@@ -8,6 +8,7 @@ import traitlets
 from matplotlib.colors import to_hex
 from mpl_toolkits.mplot3d import proj3d
 
+
 class LiveLayer(anywidget.AnyWidget):
     """Draws lines of matplotlib above the panels whose names they bear."""
 
@@ -56,11 +57,13 @@ def _look(panel, line, n):
     box = panel.figure.bbox if hasattr(line, "get_data_3d") else panel.ax.bbox
     marker = line.get_marker()
     width = line.get_linewidth() * dpi
+    halo = line.get_path_effects()
     return {
         "panel": panel.name,
         "n": n,
         "color": to_hex(line.get_color()),
         "width": width,
+        "halo": halo[0]._gc["linewidth"] * dpi if halo else 0,
         "dash": [] if line.get_linestyle() in ("-", "None") else [4 * width, 2.5 * width],
         "clip": [box.x0, height - box.y1, box.width, box.height],
         "marker": "" if marker in (None, "None", "") else marker,

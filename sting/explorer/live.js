@@ -34,6 +34,9 @@ function paint(c, line, a, k) {
       if (pen) c.lineTo(a[k], a[k + 1]); else c.moveTo(a[k], a[k + 1]);
       pen = true;
     }
+    if (line.halo) {
+      c.save(); c.strokeStyle = '#000000'; c.lineWidth = line.halo; c.stroke(); c.restore();
+    }
     c.stroke();
   }
   c.restore();

@@ -23,6 +23,11 @@ class Sketch:
         self.shape = shape
         self.points = []
 
+    @property
+    def how(self):
+        """How it is drawn, in words."""
+        return "click its corners, double click the last one" if self.shape == "polygon" else "drag from corner to corner"
+
     def press(self, place, double=False):
         """Mouse button down; returns whether the region is complete."""
         if self.shape == "polygon":

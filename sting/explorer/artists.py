@@ -1,0 +1,116 @@
+"""What the panels of the explorer are made of: artists that are made once and moved. Nothing here knows of notebooks.
+
+What follows a slider (the *live* lines) is kept apart from the rest, so that a browser can draw it above a picture that stays.
+"""
+
+import numpy as np
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+
+# the colour-blind-safe palette of Okabe & Ito
+MODEL, DATA, STAR, SAMPLES, REGION, MASK, PIXEL = "#D55E00", "#FFFFFF", "#F0E442", "#56B4E9", "#009E73", "#CC79A7", "#56B4E9"
+DARK = "#222222"
+
+DPI = 100
+
+
+class Panel:
+    """A figure that shows one side of a state.
+
+    Parameters
+    ----------
+    state : `~sting.explorer.state.ExplorerState`
+        What is shown.
+    """
+
+    name = ""
+    title = ""
+    size = (3.4, 2.6)
+    margins = (0.15, 0.97, 0.15, 0.92)
+    title_height = None
+    #: What makes the picture old.
+    topics = frozenset()
+    #: What moves the live lines.
+    live_topics = frozenset()
+
+    def __init__(self, state):
+        self.state = state
+        self.figure = Figure(figsize=self.size, dpi=DPI)
+        left, right, bottom, top = self.margins
+        self.figure.subplots_adjust(left=left, right=right, bottom=bottom, top=top)
+        self.ax = self._make_axes()
+        self.ax.tick_params(labelsize=8)
+        self.ax.set_title(self.title, fontsize=9, loc="left", y=self.title_height)
+        self.live = []
+        self.stale = True
+        self._topics = set(self.topics)
+        self.build()
+        self.move()
+        self.prepare()
+
+    def _make_axes(self):
+        return self.figure.add_subplot()
+
+    def _live(self, *args, **kwargs):
+        """Make a live line."""
+        (line,) = self.ax.plot(*args, **kwargs)
+        self.live.append(line)
+        return line
+
+    def build(self):
+        """Make the artists."""
+
+    def move(self):
+        """Put the live lines where the model is now."""
+
+    def refresh(self, topics):
+        """Bring the rest of the picture up to date with the state; called before it is drawn."""
+
+    def notice(self, topics):
+        """Take notice of a change; the expensive part waits until the picture is drawn.
+
+        Parameters
+        ----------
+        topics : set of str
+            What changed.
+
+        Returns
+        -------
+        redraw, moved : bool
+            Whether the picture is old, and whether live lines moved.
+        """
+        moved, redraw = bool(topics & self.live_topics), bool(topics & self.topics)
+        if moved:
+            self.move()
+        if redraw:
+            self._topics |= topics & self.topics
+            self.stale = True
+        return redraw, moved
+
+    def prepare(self):
+        """Do what `notice` put off."""
+        if self.stale:
+            topics, self._topics = self._topics, set()
+            self.stale = False
+            self.refresh(topics)
+
+
+class ErrorBars:
+    """Points with error bars, made once and moved."""
+
+    def __init__(self, ax, color):
+        edge = "k" if color == DATA else color
+        self.bars = ax.add_collection(LineCollection([], colors=color, linewidths=1.0, zorder=5), autolim=False)
+        (self.points,) = ax.plot([], [], "o", color=color, mec=edge, mew=0.6, ms=3.8, zorder=5.1)
+
+    def set(self, x, y, x_sigma, y_sigma):
+        """Move them."""
+        across = np.stack([np.stack([x - x_sigma, y], -1), np.stack([x + x_sigma, y], -1)], 1)
+        upright = np.stack([np.stack([x, y - y_sigma], -1), np.stack([x, y + y_sigma], -1)], 1)
+        self.bars.set_segments([*across, *upright])
+        self.points.set_data(x, y)
+
+    def clear(self):
+        """Show none."""
+        self.bars.set_segments([])
+        self.points.set_data([], [])

@@ -1,0 +1,289 @@
+"""The tabs that cut, fit, look and keep."""
+
+import ipywidgets as widgets
+
+from sting.cubes import KMS
+from sting.explorer.choices import PV_AXES, STRETCHES, UNCERTAINTIES
+from sting.explorer.scales import typed_limit, typed_number
+from sting.explorer.sketch import SHAPES
+from sting.explorer.words import result_table
+from sting.problem import LOSS_METHODS, MATCHINGS, OPTIMIZERS
+
+COLORMAPS = ("inferno", "viridis", "cividis", "magma", "Greys_r", "Greys")
+LOSSES = dict(zip(("RA, Dec, velocity", "radius, angle, velocity"), LOSS_METHODS, strict=True))
+MOMENTS = {"moment 0: integrated": 0, "moment 1: mean velocity": 1}
+AXES = dict(zip(("projected radius", "length along the model"), PV_AXES, strict=True))
+
+
+def _or_empty(value):
+    return "" if value is None else f"{value:.6g}"
+
+
+# -- cut ------------------------------------------------------------------------------------------------------------------
+
+
+def cut_tab(b):
+    """Controls of the cut.
+
+    Parameters
+    ----------
+    b : `~sting.explorer.binder.Binder`
+        What ties them to the state.
+
+    Returns
+    -------
+    tab : `ipywidgets.Widget`
+        The tab.
+    draw : `ipywidgets.ToggleButtons`
+        The shape to be drawn on the map.
+    """
+    state = b.state
+
+    def limit(name, words):
+        def write(text):
+            state.set_cut(**{name: typed_limit(text, KMS)})
+
+        return b.text(name, words, lambda: _or_empty(getattr(state.session, name)), write, {"cut"}, "In km/s; empty for none")
+
+    threshold = b.text(
+        "rms-thresh",
+        "Threshold",
+        lambda: _or_empty(state.session.rms_thresh),
+        lambda text: state.set_cut(rms_thresh=typed_number("rms_thresh", text)),
+        {"cut"},
+        "In units of the noise; empty for none",
+    )
+    points = b.whole(
+        "n-elements", "Points", lambda: state.session.n_elements, lambda n: state.set_cut(n_elements=n), {"cut"}, low=2
+    )
+    errors = b.choice(
+        "uncertainty",
+        "Point errors",
+        UNCERTAINTIES,
+        lambda: state.session.uncertainty,
+        lambda value: state.set_cut(uncertainty=value),
+        {"cut"},
+        "Width of the streamer, or error of the mean",
+    )
+    draw = widgets.ToggleButtons(options=["off", *SHAPES], description="Draw")
+    draw.style.button_width, draw.style.description_width = "auto", "40px"
+    draw.add_class("sting-draw")
+    draw.tooltips = ["", "Click the corners, double click the last one", *["Drag from corner to corner"] * 2]
+    words = b.bind(widgets.HTML(), "cut-words", lambda: _cut_words(state), topics={"cut"})
+    lines = [widgets.HBox([limit("vmin", "From km/s"), limit("vmax", "To km/s")]), widgets.HBox([threshold, points]), errors]
+    return widgets.VBox([*lines, *_region_files(b), draw, *_region_list(b), words]), draw
+
+
+def _cut_words(state):
+    if state.streamer is None:
+        return "Nothing is cut out yet."
+    return f"{len(state.streamer)} points from {state.streamer.pc_coords.shape[1]} voxels."
+
+
+def _region_files(b):
+    path = widgets.Text(
+        description="Region file", placeholder="path of a ds9 or CRTF file", continuous_update=False, layout=b.full
+    )
+    path.style.description_width = "74px"
+    path.add_class("sting-region-path")
+    upload = widgets.FileUpload(accept=".reg,.ds9,.crtf,.txt", multiple=True, description="Upload region files")
+    upload.add_class("sting-upload")
+
+    def on_path(change):
+        before = b.state.session.regions
+        if b.updating or not change["new"].strip():
+            return
+        b.act(b.state.add_region, change["new"].strip())
+        if b.state.session.regions != before:
+            with b.unheard():
+                path.value = ""
+
+    def on_upload(change):
+        if b.updating or not change["new"]:
+            return
+        for file in change["new"]:
+            b.act(b.state.add_region, bytes(file["content"]), file["name"])
+        with b.unheard():
+            upload.value = ()
+
+    path.observe(on_path, "value")
+    upload.observe(on_upload, "value")
+    return path, upload
+
+
+def _region_list(b):
+    state = b.state
+    listed = widgets.Select(options=[], description="Regions", rows=3, layout=b.wide)
+    path = widgets.Text(value="regions.reg", description="Save as", layout=b.wide)
+    for box in (listed, path):
+        box.style.description_width = "74px"
+    listed.add_class("sting-regions")
+    path.add_class("sting-region-save-path")
+
+    def names():
+        known = [name for name, _ in state.session.regions]
+        if list(listed.options) != known:
+            listed.options = known
+
+    def remove():
+        if listed.value is not None:
+            state.remove_region(listed.value)
+
+    def save():
+        state.save_region(path.value)
+        state.say(f"The regions are in {path.value}.")
+
+    b.when({"cut"}, names)
+    return (
+        widgets.HBox([listed, b.button("region-remove", "Remove", remove, "trash", "Take the regions out of the cut")]),
+        widgets.HBox([path, b.button("region-save", "Save", save, "save", "Write the regions as a ds9 file")]),
+    )
+
+
+# -- fit ------------------------------------------------------------------------------------------------------------------
+
+
+def fit_tab(b):
+    """Controls of the fit, and its result.
+
+    Parameters
+    ----------
+    b : `~sting.explorer.binder.Binder`
+        What ties them to the state.
+
+    Returns
+    -------
+    `ipywidgets.Widget`
+    """
+    state = b.state
+
+    def bound(name):
+        """Class name, reader and writer of an option."""
+        return name.replace("_", "-"), lambda: getattr(state.session, name), lambda value: state.set_fit(**{name: value})
+
+    def choose(name, words, options, tip=""):
+        label, read, write = bound(name)
+        return b.choice(label, words, options, read, write, {"options"}, tip)
+
+    def whole(name, words):
+        label, read, write = bound(name)
+        return b.whole(label, words, read, write, {"options"})
+
+    rate = b.text(
+        "learning-rate",
+        "Step",
+        lambda: f"{state.session.learning_rate:g}",
+        lambda text: state.set_fit(learning_rate=typed_number("learning_rate", text)),
+        {"options"},
+        "Learning rate of Adam",
+    )
+    topics = {"result", "cut", "options", "parameters"}
+    result = b.bind(widgets.HTML(layout=b.wide), "result", lambda: result_table(state), topics=topics)
+    return widgets.VBox(
+        [
+            choose("optimizer", "Optimiser", OPTIMIZERS, "Adam, or L-BFGS, which ends in a minimum"),
+            choose("loss_method", "Residuals of", LOSSES),
+            choose("matching", "Matching", MATCHINGS, "Nearest point of the model, or STING's choice"),
+            widgets.HBox([whole("n_epochs", "Epochs"), whole("patience", "Patience")]),
+            rate,
+            result,
+        ]
+    )
+
+
+# -- look -----------------------------------------------------------------------------------------------------------------
+
+
+def look_tab(b):
+    """Controls of the looks.
+
+    Parameters
+    ----------
+    b : `~sting.explorer.binder.Binder`
+        What ties them to the state.
+
+    Returns
+    -------
+    `ipywidgets.Widget`
+    """
+    state = b.state
+
+    def choose(name, words, options):
+        def write(value):
+            state.set_display(**{name: value})
+
+        label = name.replace("_", "-")
+        return b.choice(label, words, options, lambda: getattr(state.display, name), write, {f"display.{name}"})
+
+    def limit(name, words):
+        def write(text):
+            state.set_display(**{name: typed_number(name, text)})
+
+        tip = f"In {state.images.unit}; empty for that of the cube"
+        return b.text(name, words, lambda: _or_empty(getattr(state.display, name)), write, {f"display.{name}"}, tip)
+
+    contours = widgets.Checkbox(description="Contours at 3, 5, 10, ... times the noise", indent=False, layout=b.full)
+
+    def write_contours(value):
+        state.set_display(contours=value)
+
+    b.bind(contours, "contours", lambda: state.display.contours, write_contours, {"display.contours"})
+    return widgets.VBox(
+        [
+            choose("colormap", "Colours", COLORMAPS),
+            choose("stretch", "Stretch", STRETCHES),
+            widgets.HBox([limit("low", "Faintest"), limit("high", "Brightest")]),
+            contours,
+            choose("moment", "Second map", MOMENTS),
+            choose("pv_axis", "PV axis", AXES),
+        ]
+    )
+
+
+# -- keep -----------------------------------------------------------------------------------------------------------------
+
+
+def keep_tab(b):
+    """Controls that write files, and the script.
+
+    Parameters
+    ----------
+    b : `~sting.explorer.binder.Binder`
+        What ties them to the state.
+
+    Returns
+    -------
+    `ipywidgets.Widget`
+    """
+    state = b.state
+    folder = widgets.Text(value="sting_results", description="Folder", layout=b.wide)
+    path = widgets.Text(value="explorer.json", description="State", layout=b.wide)
+    for box, name in ((folder, "folder"), (path, "state-path")):
+        box.style.description_width = "50px"
+        box.add_class(f"sting-{name}")
+    script = widgets.Textarea(description="Script", layout={"width": "100%", "height": "380px"})
+    script.add_class("sting-script")
+    script.add_class("sting-hidden-label")
+
+    def save():
+        state.say(f"Writing {folder.value} ...")
+        written = state.save(folder.value)
+        state.say(f"Wrote {len(written)} files into {folder.value}.")
+
+    def save_state():
+        state.save_state(path.value)
+        state.say(f"The state is in {path.value}; StreamerExplorer.from_state reads it.")
+
+    def show_script():
+        script.value = state.to_script()
+
+    return widgets.VBox(
+        [
+            widgets.HBox(
+                [folder, b.button("save", "Save results", save, "save", "Tables, figures, script and state of the fit")]
+            ),
+            widgets.HBox([path, b.button("save-state", "Save state", save_state, "save", "Everything that was chosen, as JSON")]),
+            b.button("show-script", "Show the script", show_script, "code", "Python that repeats all this"),
+            script,
+        ]
+    )

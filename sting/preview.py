@@ -139,7 +139,7 @@ class Preview:
         }
 
     def vector(self, values):
-        """Values of the parameters as the core takes them.
+        """Return values of the parameters as the core takes them.
 
         Parameters
         ----------
@@ -172,7 +172,7 @@ class Preview:
 
     @in_float64
     def losses(self, vectors):
-        """Losses of many sets of parameters.
+        """Return the losses of many sets of parameters.
 
         Parameters
         ----------

@@ -110,8 +110,12 @@ def iterate_search(
 
     Parameters
     ----------
-    initial_opt_params, fixed_params, streamer, distance
+    initial_opt_params, fixed_params : dict
         As for `suggest_start`.
+    streamer : `~sting.extract_streamline.Streamer`
+        The data.
+    distance : `~astropy.units.Quantity` or float
+        Distance of the star, a number being in pc.
     param_bounds, priors : dict, optional
         As for the fit.
     matching : {"nearest", "stretch"}, optional

@@ -6,8 +6,8 @@ import numpy as np
 
 from sting.core.transforms import mu_from, omega_from
 from sting.cubes import KMS, quantity
+from sting.cuts import check_threshold, parse_regions, read_regions
 from sting.explorer.session import regions_text
-from sting.extract_streamline import check_threshold, parse_regions, read_regions
 from sting.messages import check_choice, check_whole, refuse
 from sting.parameters import (
     PARAMETERS,

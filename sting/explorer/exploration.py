@@ -10,10 +10,11 @@ import numpy as np
 from astropy import units as u
 
 from sting.cubes import KMS, PADDED_FRACTION, open_cube, padded_fraction_and_noise, sky_position, to_velocity
+from sting.cuts import cut_streamer, masked_before
 from sting.explorer import choices
 from sting.explorer.images import CubeImages
 from sting.explorer.session import Display, Session, regions_of, regions_text, write_text
-from sting.extract_streamline import cut_streamer, masked_before, reduce_to_1D
+from sting.extract_streamline import reduce_to_1D
 from sting.messages import check_choice, refuse
 from sting.parameters import ROTATIONS, check_distance, rotation_name, to_quantity
 from sting.preview import Preview
@@ -31,10 +32,20 @@ TOPICS = dict.fromkeys(("values", "free", "bounds", "priors"), "parameters") | d
 
 
 def locked(method):
-    """Run a method alone: callbacks come from several threads."""
+    """Have a method run alone: callbacks come from several threads.
+
+    Parameters
+    ----------
+    method : callable
+        Of a class with an attribute ``lock``.
+
+    Returns
+    -------
+    callable
+    """
 
     @functools.wraps(method)
-    def wrapper(self, *args, **kwargs):
+    def wrapper(self, *args, **kwargs):  # numpydoc ignore=GL08
         with self.lock:
             return method(self, *args, **kwargs)
 
@@ -46,8 +57,12 @@ class Exploration:
 
     Parameters
     ----------
-    cube, star_position, distance
-        As for `~sting.explorer.state.ExplorerState`.
+    cube : `~spectral_cube.SpectralCube`, str or path-like
+        The cube, or its file.
+    star_position : `~astropy.coordinates.SkyCoord`
+        Position of the star.
+    distance : `~astropy.units.Quantity` or float
+        Distance of the star, a number being in pc.
     """
 
     def __init__(self, cube, star_position, distance):
@@ -317,7 +332,7 @@ class Exploration:
         return {name: to_quantity(name, value) for name, value in self.session.values.items()}
 
     @parameters.setter
-    def parameters(self, params):
+    def parameters(self, params):  # numpydoc ignore=GL08
         self.set_parameters(params)
 
     @locked

@@ -27,8 +27,12 @@ class Fitting(Exploration):
 
     Parameters
     ----------
-    cube, star_position, distance
-        As for `~sting.explorer.state.ExplorerState`.
+    cube : `~spectral_cube.SpectralCube`, str or path-like
+        The cube, or its file.
+    star_position : `~astropy.coordinates.SkyCoord`
+        Position of the star.
+    distance : `~astropy.units.Quantity` or float
+        Distance of the star, a number being in pc.
     """
 
     def __init__(self, cube, star_position, distance):

@@ -146,7 +146,7 @@ class CubeImages:
         return float(np.abs(np.diff(self.velocity)).min()) if len(self.velocity) > 1 else 0.1
 
     def to_pixel(self, ra, dec):
-        """Pixel coordinates of offsets from the star.
+        """Turn offsets from the star into pixel coordinates.
 
         Parameters
         ----------
@@ -160,7 +160,7 @@ class CubeImages:
         return np.linalg.solve(self.matrix, np.stack([np.ravel(ra), np.ravel(dec)]) - self.origin[:, None])
 
     def to_offset(self, x, y):
-        """Offsets from the star (arcsec) of pixel coordinates.
+        """Turn pixel coordinates into offsets from the star (arcsec).
 
         Parameters
         ----------

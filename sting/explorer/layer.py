@@ -18,38 +18,49 @@ class LiveLayer(anywidget.AnyWidget):
     #: Number of panels that the browser found; until then the lines belong into the pictures.
     attached = traitlets.Int(0).tag(sync=True)
 
-    _count = 0
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self._count, self._places = 0, {}
 
-    def draw(self, panels):
-        """Send the live lines of panels to the browser, in one message.
+    def draw(self, panels, moved=None):
+        """Send the live lines to the browser, in one message.
 
         Parameters
         ----------
         panels : iterable of `~sting.explorer.panels.Panel`
-            The panels.
+            All panels.
+        moved : set of str, optional
+            Names of those whose lines moved, and nothing else; None looks at everything anew.
         """
-        shown = [(panel, line) for panel in panels for line in panel.live]
-        points = [_pixels(panel, line) for panel, line in shown]
+        for panel in panels:
+            if moved is None or panel.name in moved:
+                self._places[panel.name] = _pixels(panel)
+        places = [xy for panel in panels for xy in self._places[panel.name]]
+        counts = [len(xy) for xy in places]
         # a count at the end makes two sendings differ even where only colours or limits do
         self._count = (self._count + 1) % 1_000_000
         with self.hold_sync():
-            self.lines = [_look(panel, line, len(xy)) for (panel, line), xy in zip(shown, points, strict=True)]
-            self.xy = np.append(np.concatenate(points), self._count).astype("<f4").tobytes()
+            if moved is None or counts != [line["n"] for line in self.lines]:
+                lines = [(panel, line) for panel in panels for line in panel.live]
+                self.lines = [_look(panel, line, n) for (panel, line), n in zip(lines, counts, strict=True)]
+            self.xy = np.append(np.concatenate(places), self._count).astype("<f4").tobytes()
 
 
-def _pixels(panel, line):
-    """Places of a line in pixels of its canvas, from the top left, shape (n, 2)."""
-    if hasattr(line, "get_data_3d"):
-        x, y, _ = proj3d.proj_transform(*line.get_data_3d(), panel.ax.get_proj())
-    else:
-        x, y = line.get_data(orig=False)
-        if line.get_drawstyle() == "steps-mid" and len(x) > 1:
-            middle = (x[1:] + x[:-1]) / 2
-            x = np.concatenate([[x[0]], np.repeat(middle, 2), [x[-1]]])
-            y = np.repeat(y, 2)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        places = line.get_transform().transform(np.column_stack([x, y]).astype(float)).reshape(-1, 2)
-    return np.column_stack([places[:, 0], panel.figure.bbox.height - places[:, 1]])
+def _pixels(panel):
+    """Places of the live lines of a panel in pixels of its canvas, from the top left: arrays of shape (n, 2)."""
+    projection = panel.ax.get_proj() if hasattr(panel.ax, "get_proj") else None
+    height, found = panel.figure.bbox.height, []
+    for line in panel.live:
+        if projection is not None:
+            x, y, _ = proj3d.proj_transform(*line.get_data_3d(), projection)
+        else:
+            x, y = line.get_data(orig=False)
+            if line.get_drawstyle() == "steps-mid" and len(x) > 1:
+                x, y = np.concatenate([x[:1], np.repeat((x[1:] + x[:-1]) / 2, 2), x[-1:]]), np.repeat(y, 2)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            places = line.get_transform().transform(np.column_stack([x, y]).astype(float)).reshape(-1, 2)
+        found.append(np.column_stack([places[:, 0], height - places[:, 1]]))
+    return found
 
 
 def _look(panel, line, n):

@@ -94,22 +94,23 @@ class NotebookView:
         if not canvas.is_saving():
             self._send_lines()
 
-    def _send_lines(self):
+    def _send_lines(self, moved=None):
         if self.layer is not None:
-            self.layer.draw(self.panels.values())
+            self.layer.draw(self.panels.values(), moved)
 
     # -- the state changes ------------------------------------------------------------------------------------------------
 
     def _on_state(self, topics):
         with self.state.lock:
-            any_moved = False
+            all_moved = set()
             for name, panel in self.panels.items():
                 redraw, moved = panel.notice(topics)
-                any_moved |= moved
+                if moved:
+                    all_moved.add(name)
                 if redraw or (moved and not self.is_live):
                     self.canvases[name].draw_idle()
-            if any_moved and self.is_live:
-                self._send_lines()
+            if all_moved:
+                self._send_lines(all_moved)
             self.controls.refresh(topics)
 
     # -- the mouse --------------------------------------------------------------------------------------------------------
@@ -162,4 +163,4 @@ class NotebookView:
             self.panels[name].sketch.set_data(*(outline.T if len(outline) else ([], [])))
             if not self.is_live:
                 self.canvases[name].draw_idle()
-        self._send_lines()
+        self._send_lines({"map", "moment"})

@@ -6,7 +6,7 @@ import tempfile
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from sting.extract_streamline import parse_regions
+from sting.cuts import parse_regions
 from sting.messages import refuse
 
 #: Of the JSON files; a file of a later version is refused.
@@ -129,12 +129,32 @@ class Display:
 
 
 def regions_of(session):
-    """All regions of a session, in order."""
+    """Return all regions of a session, in order.
+
+    Parameters
+    ----------
+    session : Session
+        The session.
+
+    Returns
+    -------
+    list of `~regions.Region`
+    """
     return [region for name, text in session.regions for region in parse_regions(text, name)]
 
 
 def regions_text(regions):
-    """Regions as ds9 text that reads back as the same."""
+    """Write regions as ds9 text that reads back as the same.
+
+    Parameters
+    ----------
+    regions : iterable of `~regions.Region`
+        The regions.
+
+    Returns
+    -------
+    str
+    """
     from regions import RegionMeta, Regions
 
     lines = ["# Region file format: DS9"]
@@ -149,7 +169,15 @@ def regions_text(regions):
 
 
 def write_text(path, text):
-    """Write a file under a temporary name and move it into place."""
+    """Write a file under a temporary name and move it into place.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
+    text : str
+        Its content.
+    """
     path = Path(path)
     if not path.absolute().parent.is_dir():
         refuse("path", "lie in an existing folder", repr(str(path)), "Create the folder first.", OSError)
@@ -164,14 +192,35 @@ def write_text(path, text):
 
 
 def dumps(state):
-    """Text of a state file; ``state`` is a dict with the session and the display among its values."""
+    """Return the text of a state file.
+
+    Parameters
+    ----------
+    state : dict
+        With the session and the display among its values.
+
+    Returns
+    -------
+    str
+    """
     content = {"format": "sting explorer", "version": VERSION}
     content |= {key: asdict(value) if isinstance(value, Session | Display) else value for key, value in state.items()}
     return json.dumps(content, indent=2) + "\n"
 
 
 def loads(path):
-    """Content of a state file, the session and the display as objects."""
+    """Read a state file.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
+
+    Returns
+    -------
+    dict
+        Its content, the sessions and the display as objects.
+    """
     path = Path(path)
     if not path.is_file():
         refuse("path", "be an existing state file", repr(str(path)), "Check the path.", FileNotFoundError)

@@ -75,7 +75,7 @@ class StreamerExplorer:
         return self.state.parameters
 
     @parameters.setter
-    def parameters(self, params):
+    def parameters(self, params):  # numpydoc ignore=GL08
         self.state.parameters = params
 
     @property

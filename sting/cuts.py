@@ -1,0 +1,177 @@
+"""Which voxels of a cube a cut keeps: velocity range, box of offsets, regions and threshold."""
+
+from numbers import Real
+from pathlib import Path
+
+import numpy as np
+from astropy import units as u
+
+from sting.cubes import KMS, PADDED_FRACTION, offsets, quantity
+from sting.messages import refuse
+
+
+def masked_before(padded):
+    """Sentence that says why a noise threshold is not applied."""
+    return (
+        f"{padded:.1%} of the cube is exactly zero: it was masked before, so its noise cannot be estimated from it. "
+        "rms_thresh is not applied; the voxels that are not zero are kept."
+    )
+
+
+def check_threshold(rms_thresh):
+    """Refuse what is no threshold in units of the noise; None is no threshold."""
+    if rms_thresh is not None and not (isinstance(rms_thresh, Real) and np.isfinite(rms_thresh) and rms_thresh >= 0):
+        refuse("rms_thresh", "be a number of at least 0", repr(rms_thresh), "Use for example 4.")
+
+
+def cut_streamer(cube, vmin, vmax, box, rms_thresh, region, center, noise):
+    """`extract_streamer_subcube` of a cube on a velocity axis whose noise (`padded_fraction_and_noise`) is known."""
+    bright = None if rms_thresh is None else _brightness(cube.unit, rms_thresh, *noise)
+    cut = _cut_velocity(cube, vmin, vmax)
+    mask = _box_mask(cut, center, *box)
+    _check_overlap(mask, "xmin, xmax, ymin, ymax", "Widen the box of offsets.")
+    if region is not None:
+        # both masks on the whole image, to whose pixels a region in pixel coordinates refers
+        mask = mask & _region_mask(cut, region)
+        _check_overlap(mask, "region", "Check its position and its coordinate frame.")
+    cut = _cut_sky(cut, mask)
+    if bright is not None:
+        cut = cut.with_mask(bright(cut))
+    if not np.isfinite(cut.filled_data[:].value).any():
+        refuse(
+            "cut",
+            "leave at least one voxel with a finite value",
+            "none",
+            "Lower rms_thresh or widen the limits and the region.",
+        )
+    return cut
+
+
+def _brightness(unit, rms_thresh, padded, noise):
+    """Function that says which voxels of a cube are bright enough."""
+    if padded > PADDED_FRACTION:
+        return lambda cut: cut != 0 * unit
+    return lambda cut: cut > rms_thresh * noise * unit
+
+
+def _range(low_name, low, high_name, high, unit):
+    """Two limits as floats in ``unit``, infinite where not given."""
+    low = -np.inf if low is None else quantity(low_name, low, unit).value
+    high = np.inf if high is None else quantity(high_name, high, unit).value
+    if low >= high:
+        refuse(low_name, f"be less than {high_name}", f"{low:g} and {high:g} {unit}", "Swap or widen them.")
+    return low, high
+
+
+def _cut_velocity(cube, vmin, vmax):
+    if vmin is None and vmax is None:
+        return cube
+    low, high = _range("vmin", vmin, "vmax", vmax, KMS)
+    axis = cube.spectral_axis.to_value(KMS)
+    # a channel belongs to the range if its centre does, to within a thousandth of a channel of rounding
+    slack = 1e-3 * np.min(np.abs(np.diff(axis))) if len(axis) > 1 else 1e-6
+    channels = np.flatnonzero((axis >= low - slack) & (axis <= high + slack))
+    if not len(channels):
+        spans = f"{low:g} to {high:g} km/s of a cube from {axis.min():g} to {axis.max():g} km/s"
+        refuse("vmin, vmax", "keep at least one channel", spans, "Change the velocity range.")
+    return cube[channels[0] : channels[-1] + 1]
+
+
+def _box_mask(cube, center, xmin, xmax, ymin, ymax):
+    if all(limit is None for limit in (xmin, xmax, ymin, ymax)):
+        return np.ones(cube.shape[1:], bool)
+    x_low, x_high = _range("xmin", xmin, "xmax", xmax, u.arcsec)
+    y_low, y_high = _range("ymin", ymin, "ymax", ymax, u.arcsec)
+    east, north = offsets(cube, center)
+    return (east >= x_low) & (east <= x_high) & (north >= y_low) & (north <= y_high)
+
+
+def _cut_sky(cube, mask):
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    window = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    mask = mask[window]
+    cube = cube[(slice(None), *window)]
+    return cube if mask.all() else cube.with_mask(np.broadcast_to(mask, cube.shape))
+
+
+def _check_overlap(mask, name, cure):
+    if not mask.any():
+        refuse(name, "overlap the cube", "no pixel in common", cure)
+
+
+def _region_mask(cube, region):
+    """Pixels whose centre lies in any of the regions and in none of those to be excluded, shape (ny, nx)."""
+    from regions import LinePixelRegion, PixCoord, PointPixelRegion, RegionMeta
+
+    regions = read_regions(region)
+    if not regions:
+        refuse(
+            "region",
+            "hold at least one region",
+            "none",
+            "The file may be empty or in unsupported coordinates; save it in fk5 or icrs.",
+        )
+    y, x = np.indices(cube.shape[1:])
+    included, allowed = [], np.ones(x.shape, bool)
+    for one in regions:
+        pixel = one.to_pixel(cube.wcs.celestial) if hasattr(one, "to_pixel") else one
+        if isinstance(pixel, PointPixelRegion | LinePixelRegion):
+            refuse("region", "enclose an area", type(one).__name__, "Remove points, lines and text from the file.")
+        # without its meta: some versions of regions turn an excluded region inside out by themselves
+        inside = pixel.copy(meta=RegionMeta()).contains(PixCoord(x, y))
+        if one.meta.get("include", True):
+            included.append(inside)
+        else:
+            allowed &= ~inside
+    return allowed & np.any(included, axis=0) if included else allowed
+
+
+def read_regions(region):
+    """A list of regions from a region, a list of them, or a ds9 or CRTF file."""
+    from regions import Region
+
+    if isinstance(region, Region):
+        return [region]
+    if not isinstance(region, str | Path):
+        try:
+            regions = list(region)
+        except TypeError:
+            regions = [region]
+        for one in regions:
+            if not isinstance(one, Region):
+                refuse(
+                    "region",
+                    "be a region, a list of regions, or a file",
+                    repr(one),
+                    "Make it with the package regions.",
+                    TypeError,
+                )
+        return regions
+    path = Path(region)
+    if not path.is_file():
+        refuse(
+            "region",
+            "be a region or an existing ds9 or CRTF file",
+            repr(str(region)),
+            "Check the path.",
+            FileNotFoundError,
+        )
+    return parse_regions(path.read_text(encoding="utf-8", errors="replace"), path.name)
+
+
+def parse_regions(text, name):
+    """Regions from the text of a ds9 or CRTF file; ``name`` is that of the file, for the message if it cannot be read."""
+    from regions import Regions
+
+    kind = "crtf" if name.lower().endswith(".crtf") or text.startswith("#CRTF") else "ds9"
+    try:
+        if kind == "crtf" and not text.startswith("#CRTF"):
+            raise ValueError("it does not begin with #CRTF")
+        return list(Regions.parse(text, format=kind))
+    except Exception as error:
+        refuse(
+            "region",
+            f"be a readable {kind} file",
+            f"{name!r} ({error})",
+            "Save it again as a ds9 or CRTF region file.",
+        )

@@ -125,7 +125,7 @@ class CubeImages:
         return np.where(seen, total * self.channel_width, np.nan), mean
 
     def channels(self, low=None, high=None):
-        """Channels of a range of velocities.
+        """Return the channels of a range of velocities.
 
         Parameters
         ----------

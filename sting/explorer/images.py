@@ -206,8 +206,8 @@ class CubeImages:
         place = pixel_to_skycoord(x, y, self.cube.wcs.celestial)
         frame = "" if place.frame.name in ("icrs", "fk5") else f" {place.frame.name}"
         style = "decimal" if frame else "hmsdms"
-        text = f"{place.to_string(style, precision=4 if frame else 2)}{frame}  offset {ra:.2f} {dec:.2f} arcsec"
-        return text if value is None else f"{text}  {value:.4g} {self.unit}"
+        text = f"{place.to_string(style, precision=4 if frame else 2)}{frame} ({ra:.2f}, {dec:.2f})"
+        return text if value is None else f"{text} {value:.3g} {self.unit}"
 
 
 def _beam(cube):

@@ -117,6 +117,10 @@ class ExplorerState(Fitting):
         self.initial = self.session
         if self.streamer is None:
             self.status = "Nothing is cut out yet: choose a velocity range, a region or a threshold."
+        elif not self.status:
+            self.status = (
+                f"{len(self.streamer)} points from {self.streamer.pc_coords.shape[1]} voxels: steer the model, or press Auto."
+            )
 
     def _brightest_channel(self):
         channels = self.images.channels(self.session.vmin, self.session.vmax)

@@ -1,0 +1,252 @@
+"""Time StreamerExplorer in JupyterLab in a real browser: slider to pixels, drags, bursts, and the fit.
+
+The tables go to standard output, progress to standard error. See README.md beside this file.
+"""
+
+import argparse
+import importlib.util
+import os
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from astropy.io import fits
+
+HERE = Path(__file__).resolve().parent
+DATA_FILE = "ngc1333_iras2a_d2co.fits"
+SHAPE = (300, 250, 250)  # of the large cube, before each pixel is repeated
+REPEAT = 4
+
+#: Times at which the browser clears the live lines of the map, that is, at which it draws them anew.
+WATCH = """
+window.drawn = [];
+const clear = CanvasRenderingContext2D.prototype.clearRect;
+CanvasRenderingContext2D.prototype.clearRect = function (...box) {
+  const live = this.canvas.classList.contains('sting-live') && this.canvas.closest('.sting-panel-map');
+  if (live) window.drawn.push(performance.now());
+  return clear.apply(this, box);
+};
+"""
+
+#: Presses a key on a slider and takes the time until a text, or the live lines, change.
+STEPS = """
+async ([slider, what, n]) => {
+  const handle = document.querySelector(slider + ' .noUi-handle');
+  const label = () => document.querySelector('.floor-label').innerText;
+  const until = (changed) => new Promise((resolve, reject) => {
+    const began = performance.now();
+    const look = () => changed() ? resolve(performance.now())
+      : performance.now() - began > 5000 ? reject('nothing changed') : setTimeout(look, 1);
+    look();
+  });
+  const times = [];
+  handle.focus();
+  for (let i = 0; i < n; i++) {
+    const words = label(), drawn = window.drawn.length, began = performance.now();
+    handle.dispatchEvent(new KeyboardEvent('keydown', { key: i % 20 < 10 ? 'ArrowRight' : 'ArrowLeft', bubbles: true }));
+    if (what === 'label') times.push(await until(() => label() !== words) - began);
+    else { await until(() => window.drawn.length > drawn); times.push(window.drawn[drawn] - began); }
+    await new Promise((resolve) => setTimeout(resolve, 120));
+  }
+  return times;
+}
+"""
+
+FLOOR = """
+import ipywidgets
+slider, label = ipywidgets.IntSlider(max=360), ipywidgets.Label("-")
+slider.add_class("floor-slider"), label.add_class("floor-label")
+slider.observe(lambda change: setattr(label, "value", str(change["new"])), "value")
+ipywidgets.VBox([slider, label])
+"""
+
+#: The same fit without the widget, first to compile it, then timed; and with it.
+ALONE = """
+import time
+def alone():
+    steps = iterate_fit(*state.session.split()[:2], state.streamer, state.distance, **state.session.fit_keywords())
+    began = time.perf_counter()
+    for snapshot in steps:
+        pass
+    return time.perf_counter() - began
+from sting.gradient_descent import iterate_fit
+state = explorer.state
+state.set_fit(n_epochs=20000, patience=20000, learning_rate=1e-4)
+alone()
+"""
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+def driver():
+    """The classes with which the tests drive the browser."""
+    spec = importlib.util.spec_from_file_location("driver", HERE.parent / "tests" / "browser" / "conftest.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def real_cube():
+    folders = [os.environ.get("STING_DATA"), HERE.parents[1] / "shared" / "data"]
+    return next((path for folder in folders if folder and (path := Path(folder) / DATA_FILE).is_file()), None)
+
+
+def large_cube(path):
+    """Write a cube of 300 channels of 1000 x 1000 pixels, a channel at a time."""
+    from astropy import units as u
+
+    from sting.synthetic import make_streamer_cube
+
+    scene = make_streamer_cube(seed=1, shape=SHAPE, pixel=0.08 * u.arcsec, channel=0.02 * u.km / u.s)
+    header = scene.cube.header.copy()
+    for axis in (1, 2):
+        header[f"CDELT{axis}"] /= REPEAT
+        header[f"CRPIX{axis}"] = (header[f"CRPIX{axis}"] - 0.5) * REPEAT + 0.5
+        header[f"NAXIS{axis}"] *= REPEAT
+    header["BITPIX"] = -32
+    shape = (SHAPE[0], SHAPE[1] * REPEAT, SHAPE[2] * REPEAT)
+    stream = fits.StreamingHDU(str(path), header)
+    for channel in scene.cube.unmasked_data[:].value:
+        stream.write(np.repeat(np.repeat(channel, REPEAT, axis=0), REPEAT, axis=1).astype("f4"))
+    stream.close()
+    return path, shape
+
+
+def cells(path, cut):
+    return [
+        f"""
+from astropy import units as u
+from astropy.coordinates import SkyCoord
+import sting
+star = SkyCoord("3h28m55.569s", "+31d14m37.025s", frame="fk5")
+known = dict(inc=-45 * u.deg, pa=194 * u.deg, v_lsr=7.5 * u.km / u.s, rmin=50 * u.au)
+explorer = sting.StreamerExplorer({str(path)!r}, star, 293, initial=dict(mass=4 * u.Msun), fixed=known, {cut})
+""",
+        FLOOR,
+        "explorer",
+    ]
+
+
+def steering(notebook):
+    """Latency in units of the floor, frames of a drag, and how late the last frame is."""
+    page = notebook.page
+    floor = page.evaluate(STEPS, [".floor-slider", "label", 40])
+    moved = page.evaluate(STEPS, [".sting-slider-theta0", "lines", 40])
+    floor += page.evaluate(STEPS, [".floor-slider", "label", 40])
+    floor, moved = median(floor), median(moved)
+    handle, bar = (notebook.control("slider-theta0", part).bounding_box() for part in (".noUi-handle", ".noUi-base"))
+    y = handle["y"] + handle["height"] / 2
+    page.mouse.move(handle["x"] + handle["width"] / 2, y)
+    page.mouse.down()
+    before, began = page.evaluate("window.drawn.length"), time.perf_counter()
+    for k in range(300):
+        page.mouse.move(bar["x"] + bar["width"] * (0.2 + 0.6 * abs((k / 75) % 2 - 1)), y)
+        page.wait_for_timeout(max(0.0, 1000 * (began + 0.01 * (k + 1) - time.perf_counter())))
+    last, seconds = page.evaluate("performance.now()"), time.perf_counter() - began
+    page.mouse.up()
+    frames = (page.evaluate("window.drawn.length") - before) / seconds
+    page.wait_for_timeout(2000)
+    late = page.evaluate("window.drawn[window.drawn.length - 1]") - last
+    at_last = notebook.lines("map")
+    value = notebook.ask("explorer.parameters['theta0'].value")
+    notebook.do(f"explorer.parameters = {{'theta0': {value} * u.deg + 1 * u.deg}}")
+    notebook.do(f"explorer.parameters = {{'theta0': {value} * u.deg}}")
+    notebook.settle()
+    same = "yes" if notebook.lines("map") == at_last else "NO"
+    return {
+        "floor (ms)": f"{floor:.0f}",
+        "slider to pixels (ms)": f"{moved:.0f}",
+        "ratio": f"{moved / floor:.2f}",
+        "frames/s of the drag": f"{frames:.1f}",
+        "events": f"300 in {seconds:.1f} s",
+        "last frame late by (ms)": f"{late:.0f}",
+        "last frame right": same,
+    }
+
+
+def fitting(notebook):
+    """Answers of the kernel during a fit, time to stop, and the fit with the widget in units of the fit alone."""
+    page = notebook.page
+    notebook.do(ALONE)
+    alone = median(notebook.ask("[alone() for _ in range(3)]"))
+    waits = "__import__('time').perf_counter()"
+    with_widget = []
+    for _ in range(3):
+        notebook.do(f"began = {waits}; explorer.state.start_fit()\nwhile explorer.state.busy: time.sleep(0.005)")
+        with_widget.append(notebook.ask(f"{waits} - began"))
+        notebook.do("explorer.state.wait(); explorer.state.undo()")
+    notebook.do("explorer.state.set_fit(n_epochs=2_000_000, patience=2_000_000)")
+    notebook.press("fit")
+    notebook.until("explorer.state.phase", "fitting")
+    answers = []
+    for _ in range(20):
+        began = time.perf_counter()
+        notebook.ask("1 + 1")
+        answers.append(1000 * (time.perf_counter() - began))
+        page.wait_for_timeout(50)
+    began = time.perf_counter()
+    notebook.press("stop")
+    notebook.says("Stopped")
+    stopped = 1000 * (time.perf_counter() - began)
+    return {
+        "fit alone (s)": f"{alone:.2f}",
+        "with the widget (s)": f"{median(with_widget):.2f}",
+        "ratio": f"{median(with_widget) / alone:.2f}",
+        "answer of the kernel during a fit (ms)": f"{median(answers):.0f}, at most {max(answers):.0f}",
+        "Stop to its words (ms)": f"{stopped:.0f}",
+    }
+
+
+def table(rows):
+    names = list(next(iter(rows.values())))
+    lines = ["| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    return "\n".join([*lines, *(f"| {title} | " + " | ".join(row[n] for n in names) + " |" for title, row in rows.items())])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--small", action="store_true", help="leave the large cube out")
+    arguments = parser.parse_args()
+    from playwright.sync_api import sync_playwright
+
+    drive = driver()
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        folder, cubes = Path(folder), {}
+        if (path := real_cube()) is not None:
+            cubes["IRAS 2A"] = path, "vmin=5.9 * u.km / u.s, vmax=9 * u.km / u.s, rms_thresh=4"
+        if not arguments.small:
+            say("writing the large cube")
+            path, shape = large_cube(folder / "large.fits")
+            region = "region=__import__('regions').CircleSkyRegion(star, 3 * u.arcsec)"
+            cubes[" x ".join(map(str, shape[::-1]))] = path, f"{region}, vmin=6.5 * u.km / u.s, vmax=7 * u.km / u.s"
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=drive.FLAGS)
+        (folder / "home").mkdir()
+        steered, fitted = {}, {}
+        with drive.Server(folder / "home") as server:
+            for title, (path, cut) in cubes.items():
+                say(f"{title}: opening")
+                context = browser.new_context(viewport={"width": 1500, "height": 1400})
+                notebook = drive.Notebook(server, context.new_page())
+                notebook.page.add_init_script(WATCH)
+                notebook.open(cells(path, cut))
+                notebook.until("explorer.view.is_live")
+                notebook.settle()
+                say(f"{title}: steering")
+                steered[title] = steering(notebook)
+                if not fitted:
+                    say(f"{title}: fitting")
+                    fitted[title] = fitting(notebook)
+                notebook.close()
+                context.close()
+        browser.close()
+    print(f"load average {os.getloadavg()[0]:.1f}\n\n{table(steered)}\n\n{table(fitted)}")
+
+
+if __name__ == "__main__":
+    main()

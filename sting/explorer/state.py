@@ -119,7 +119,7 @@ class ExplorerState(Fitting):
             self.status = "Nothing is cut out yet: choose a velocity range, a region or a threshold."
         elif not self.status:
             self.status = (
-                f"{len(self.streamer)} points from {self.streamer.pc_coords.shape[1]} voxels: steer the model, or press Auto."
+                f"{len(self.streamer)} points. Steer the model, or press Auto."
             )
 
     def _brightest_channel(self):

@@ -104,12 +104,12 @@ def large_cube(path):
     from sting.synthetic import make_streamer_cube
 
     scene = make_streamer_cube(seed=1, shape=SHAPE, pixel=0.08 * u.arcsec, channel=0.02 * u.km / u.s)
-    header = scene.cube.header.copy()
+    header = fits.PrimaryHDU(np.zeros((1, 1, 1), "f4"), scene.cube.header).header
+    header["NAXIS3"], header["NAXIS2"], header["NAXIS1"] = SHAPE
     for axis in (1, 2):
         header[f"CDELT{axis}"] /= REPEAT
         header[f"CRPIX{axis}"] = (header[f"CRPIX{axis}"] - 0.5) * REPEAT + 0.5
         header[f"NAXIS{axis}"] *= REPEAT
-    header["BITPIX"] = -32
     shape = (SHAPE[0], SHAPE[1] * REPEAT, SHAPE[2] * REPEAT)
     stream = fits.StreamingHDU(str(path), header)
     for channel in scene.cube.unmasked_data[:].value:
@@ -224,7 +224,7 @@ def main():
             say("writing the large cube")
             path, shape = large_cube(folder / "large.fits")
             region = "region=__import__('regions').CircleSkyRegion(star, 3 * u.arcsec)"
-            cubes[" x ".join(map(str, shape[::-1]))] = path, f"{region}, vmin=6.5 * u.km / u.s, vmax=7 * u.km / u.s"
+            cubes[" x ".join(map(str, shape[::-1]))] = path, f"{region}, vmin=6.5 * u.km / u.s, rms_thresh=5"
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=drive.FLAGS)
         (folder / "home").mkdir()
         steered, fitted = {}, {}

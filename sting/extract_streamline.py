@@ -113,8 +113,9 @@ def extract_streamer_subcube(
         Range of the offsets from ``center``, true angles on the sky in the cube's own frame: x to the east, y to the north.
     rms_thresh : float, optional
         Keep voxels brighter than this many times the noise. The noise is 1.4826 times the median absolute deviation of the voxels
-        of the whole ``cube`` that are neither blank nor exactly zero. A cube that was masked before (more than half of it is
-        exactly zero) does not tell its noise: then, with a warning, the voxels that are not zero are kept.
+        of the whole ``cube`` that are neither blank nor exactly zero (of every k-th row, if they are more than twenty million). A
+        cube that was masked before (more than half of it is exactly zero) does not tell its noise: then, with a warning, the
+        voxels that are not zero are kept.
     region : str, path-like, `~regions.Region`, or list of `~regions.Region`, optional
         A ds9 or CRTF file, or regions; voxels whose pixel centre lies in any of them, and in none that the file
         excludes (``-circle(...)``), are kept.

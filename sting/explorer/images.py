@@ -114,12 +114,12 @@ class CubeImages:
         seen = np.zeros(self.shape[1:], bool)
         for i in self.channels(low, high):
             image = np.asarray(self.cube.filled_data[int(i), :, :].value)
-            finite = np.isfinite(image)
-            seen |= finite & (image != 0)
-            total += np.where(finite, image, 0.0)
-            bright = np.where(finite & (image > 3 * self.noise), image, 0.0)
-            weight += bright
-            weighted += bright * self.velocity[i]
+            there = np.isfinite(image) & (image != 0)
+            np.add(total, image, out=total, where=there)
+            seen |= there
+            bright = image > 3 * self.noise
+            weight[bright] += image[bright]
+            weighted[bright] += image[bright] * self.velocity[i]
         with np.errstate(invalid="ignore", divide="ignore"):
             mean = np.where(weight > 0, weighted / weight, np.nan)
         return np.where(seen, total * self.channel_width, np.nan), mean

@@ -118,9 +118,7 @@ class ExplorerState(Fitting):
         if self.streamer is None:
             self.status = "Nothing is cut out yet: choose a velocity range, a region or a threshold."
         elif not self.status:
-            self.status = (
-                f"{len(self.streamer)} points. Steer the model, or press Auto."
-            )
+            self.status = f"{len(self.streamer)} points. Steer the model, or press Auto."
 
     def _brightest_channel(self):
         channels = self.images.channels(self.session.vmin, self.session.vmax)

@@ -1,0 +1,169 @@
+"""What the package asks of a cube: offsets, noise, velocity axis, and what it refuses."""
+
+import numpy as np
+import pytest
+from astropy import units as u
+from astropy.coordinates import SkyCoord
+from astropy.stats import mad_std
+from radio_beam import Beam
+from spectral_cube import SpectralCube
+
+from sting.cubes import beam_of, cell_of, offsets, open_cube, padded_fraction_and_noise, quantity, sky_position, to_velocity
+
+KMS = u.km / u.s
+STAR = SkyCoord(52.2315, 31.2436, unit="deg", frame="fk5")
+
+
+class TestNoise:
+    def test_of_the_voxels_that_are_neither_blank_nor_zero(self, make_cube):
+        values = 3 + 0.5 * np.random.default_rng(0).standard_normal((5, 20, 20))
+        values[0] = 0
+        values[1, :10] = np.nan
+        padded, noise = padded_fraction_and_noise(make_cube(values))
+        finite = values[np.isfinite(values)]
+        assert padded == pytest.approx(400 / 1800)
+        assert noise == pytest.approx(mad_std(finite[finite != 0]))
+        assert noise == pytest.approx(0.5, rel=0.1)
+        assert (type(padded), type(noise)) == (float, float)
+
+    def test_nothing_is_padded(self, make_cube):
+        padded, noise = padded_fraction_and_noise(make_cube(np.random.default_rng(0).standard_normal((5, 20, 20))))
+        assert padded == 0
+        assert noise == pytest.approx(1, rel=0.1)
+
+    def test_zeros_only(self, make_cube):
+        assert padded_fraction_and_noise(make_cube(np.zeros((2, 3, 4)))) == (1.0, 0.0)
+
+    def test_what_is_masked_is_not_counted(self, make_cube):
+        values = np.arange(24.0).reshape(2, 3, 4)
+        cube = make_cube(values)
+        padded, noise = padded_fraction_and_noise(cube.with_mask(cube > 10 * u.K))
+        assert padded == 0
+        assert noise == pytest.approx(mad_std(np.arange(11.0, 24.0)))
+
+    def test_blank_voxels_only(self, make_cube):
+        with pytest.raises(ValueError, match=r"^'cube' must hold finite values; got blank voxels \(NaN\) only"):
+            padded_fraction_and_noise(make_cube(np.full((2, 3, 4), np.nan)))
+
+
+class TestOffsets:
+    def test_of_some_pixels(self, make_cube):
+        cube = make_cube(np.ones((2, 7, 9)))
+        whole = np.array(offsets(cube, STAR))
+        assert whole.shape == (2, 7, 9)
+        x, y = np.array([0, 8, 3]), np.array([6, 0, 2])
+        np.testing.assert_array_equal(offsets(cube, STAR, (x, y)), whole[:, y, x])
+
+    def test_of_places_between_pixels(self, make_cube):
+        cube = make_cube(np.ones((2, 7, 9)))
+        east, north = offsets(cube, STAR, (np.array([2.5]), np.array([4.25])))
+        around = np.array(offsets(cube, STAR))
+        assert east[0] == pytest.approx(around[0, 4, 2:4].mean(), abs=1e-6)
+        assert north[0] == pytest.approx(0.75 * around[1, 4, 2] + 0.25 * around[1, 5, 2], abs=1e-6)
+
+    def test_of_one_pixel(self, make_cube):
+        east, north = offsets(make_cube(np.ones((2, 7, 9))), STAR, (4, 3))
+        # the middle pixel is the reference position of the cube, at which the star stands
+        assert np.shape(east) == ()
+        np.testing.assert_allclose([east, north], 0, atol=1e-6)
+
+    def test_east_is_to_the_left(self, make_cube):
+        east, north = offsets(make_cube(np.ones((2, 7, 9)), pixel=0.5), STAR, (np.array([3, 4]), np.array([3, 4])))
+        np.testing.assert_allclose(east, [0.5, 0], atol=1e-6)
+        np.testing.assert_allclose(north, [0, 0.5], atol=1e-6)
+
+    def test_from_the_reference_position(self, make_cube):
+        cube = make_cube(np.ones((2, 7, 9)))
+        np.testing.assert_allclose(offsets(cube, None), offsets(cube, STAR), atol=1e-6)
+
+    def test_in_the_frame_of_the_cube(self, make_cube):
+        galactic = STAR.galactic
+        cube = make_cube(np.ones((2, 7, 9)), frame="galactic", centre=(galactic.l.deg, galactic.b.deg))
+        east, north = offsets(cube, STAR, (np.array([3, 4]), np.array([3, 4])))
+        np.testing.assert_allclose(east, [0.5, 0], atol=1e-6)
+        np.testing.assert_allclose(north, [0, 0.5], atol=1e-6)
+
+    def test_from_something_else(self, make_cube):
+        with pytest.raises(TypeError, match=r"^'center' must be one SkyCoord"):
+            offsets(make_cube(np.ones((2, 7, 9))), (52, 31))
+
+
+class TestCell:
+    def test_pixel_and_channel(self, make_cube):
+        assert cell_of(to_velocity(make_cube(np.ones((3, 4, 5)), pixel=0.3, channel=-0.2))) == pytest.approx((0.3, 0.2))
+
+    def test_a_single_channel(self, make_cube):
+        assert cell_of(to_velocity(make_cube(np.ones((1, 4, 5)), channel=0.7)))[1] == 0.1
+
+    def test_beam(self, make_cube):
+        beam = Beam(1.2 * u.arcsec, 0.9 * u.arcsec, 22 * u.deg)
+        assert beam_of(make_cube(np.ones((3, 4, 5)), beam=beam)) == beam
+        assert beam_of(make_cube(np.ones((3, 4, 5)))) is None
+        assert beam_of(make_cube(np.ones((3, 4, 5)), beam=Beam(0 * u.arcsec))) is None
+
+
+class TestVelocity:
+    def test_a_cube_in_km_per_s_is_left_alone(self, make_cube):
+        cube = make_cube(np.ones((3, 4, 5))).with_spectral_unit(KMS)
+        assert to_velocity(cube) is cube
+
+    @pytest.mark.parametrize("axis", ["velocity", "frequency"])
+    def test_the_axis(self, make_cube, axis):
+        cube = to_velocity(make_cube(np.ones((3, 4, 5)), axis=axis))
+        assert cube.spectral_axis.unit == KMS
+        np.testing.assert_allclose(cube.spectral_axis.value, [5.0, 5.1, 5.2], atol=1e-6)
+
+    def test_no_rest_frequency(self, make_cube):
+        with pytest.raises(ValueError, match=r"^'cube' must have a rest frequency, its spectral axis being in Hz"):
+            to_velocity(make_cube(np.ones((3, 4, 5)), axis="frequency", rest_frequency=None))
+
+
+class TestOpen:
+    def test_a_file(self, make_cube, tmp_path):
+        values = np.arange(60.0).reshape(3, 4, 5)
+        make_cube(values).write(tmp_path / "cube.fits")
+        for path in (tmp_path / "cube.fits", str(tmp_path / "cube.fits")):
+            cube = open_cube(path)
+            assert isinstance(cube, SpectralCube)
+            np.testing.assert_array_equal(cube.filled_data[:].value, values)
+
+    def test_a_cube(self, make_cube):
+        cube = make_cube(np.ones((3, 4, 5)))
+        assert open_cube(cube) is cube
+
+    @pytest.mark.parametrize(
+        ("cube", "error"),
+        [("no/such.fits", FileNotFoundError), (".", FileNotFoundError), (None, TypeError), (np.ones(3), TypeError)],
+    )
+    def test_something_else(self, cube, error):
+        with pytest.raises(error, match=r"^'cube' must be a"):
+            open_cube(cube)
+
+
+class TestChecks:
+    @pytest.mark.parametrize("value", [5 * KMS, 5000 * u.m / u.s, "5 km/s"])
+    def test_quantity(self, value):
+        assert quantity("vmin", value, KMS).to_value(KMS) == pytest.approx(5)
+        assert quantity("vmin", value, KMS).unit == KMS
+
+    @pytest.mark.parametrize(
+        ("value", "error"),
+        [
+            (5, u.UnitsError),
+            (5 * u.K, u.UnitsError),
+            ("fast", u.UnitsError),
+            (None, u.UnitsError),
+            ([1, 2] * KMS, ValueError),
+            (np.nan * KMS, ValueError),
+            (np.inf * KMS, ValueError),
+        ],
+    )
+    def test_no_quantity(self, value, error):
+        with pytest.raises(error, match=r"^'vmin' must be (a Quantity convertible to km / s|one finite number); got "):
+            quantity("vmin", value, KMS)
+
+    def test_position(self):
+        assert sky_position("star_position", STAR) is STAR
+        for value in ((52.2, 31.2), "3h28m55s +31d14m37s", None, SkyCoord([1, 2], [3, 4], unit="deg")):
+            with pytest.raises(TypeError, match=r"^'star_position' must be one SkyCoord; got "):
+                sky_position("star_position", value)

@@ -58,7 +58,7 @@ def suggest_start(initial_opt_params, fixed_params, streamer, distance, **keywor
     >>> start = {name: synthetic.TRUTH[name] for name in ("r0", "theta0", "phi0", "v_r0")}
     >>> fixed = {name: value for name, value in synthetic.TRUTH.items() if name not in start}
     >>> found = suggest_start(start, fixed, synthetic.make_streamer_points(), 293)
-    >>> abs(found["phi0"].value - 60) < 20
+    >>> bool(abs(found["phi0"].value - 60) < 20)
     True
     """
     *_, last = iterate_search(initial_opt_params, fixed_params, streamer, distance, **keywords)
@@ -129,6 +129,15 @@ def iterate_search(
     ------
     dict
         ``fraction`` done, ``loss`` of the best so far and its ``params``.
+
+    Examples
+    --------
+    >>> from sting import synthetic
+    >>> fixed = {name: value for name, value in synthetic.TRUTH.items() if name != "phi0"}
+    >>> points = synthetic.make_streamer_points()
+    >>> found = [step["loss"] for step in iterate_search({"phi0": 2.0}, fixed, points, 293)]
+    >>> found == sorted(found, reverse=True)
+    True
     """
     if not initial_opt_params:
         refuse("initial_opt_params", "hold at least one parameter", "none", "Move one out of fixed_params.")

@@ -3,11 +3,13 @@
 import json
 import os
 import tempfile
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from sting.cuts import parse_regions
 from sting.messages import refuse
+
+__all__ = ["Display", "Session"]
 
 #: Of the JSON files; a file of a later version is refused.
 VERSION = 1
@@ -241,6 +243,3 @@ def _tuples(part):
     if isinstance(part, dict):
         return {key: _tuples(value) for key, value in part.items()}
     return tuple(map(_tuples, part)) if isinstance(part, list) else part
-
-
-__all__ = ["Display", "Session", "dumps", "loads", "regions_of", "regions_text", "replace", "write_text"]

@@ -7,8 +7,6 @@ from sting.explorer.scales import unit_words
 from sting.fit_result import DERIVED
 from sting.parameters import PARAMETERS
 
-__all__ = ["readout", "result_table"]
-
 _SHOWN = {
     "rc": "rc",
     "periastron": "periastron",

@@ -126,6 +126,14 @@ def _region_mask(cube, region):
     return allowed & np.any(included, axis=0) if included else allowed
 
 
+def is_file(path):
+    """Whether a path is that of a file; a text that is no path at all is none."""
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def read_regions(region):
     """A list of regions from a region, a list of them, or a ds9 or CRTF file."""
     from regions import Region
@@ -148,7 +156,7 @@ def read_regions(region):
                 )
         return regions
     path = Path(region)
-    if not path.is_file():
+    if not is_file(path):
         refuse(
             "region",
             "be a region or an existing ds9 or CRTF file",
@@ -163,7 +171,8 @@ def parse_regions(text, name):
     """Regions from the text of a ds9 or CRTF file; ``name`` is that of the file, for the message if it cannot be read."""
     from regions import Regions
 
-    kind = "crtf" if name.lower().endswith(".crtf") or text.startswith("#CRTF") else "ds9"
+    named_crtf = name.lower().endswith(".crtf") and not text.startswith("# Region file format: DS9")
+    kind = "crtf" if named_crtf or text.startswith("#CRTF") else "ds9"
     try:
         if kind == "crtf" and not text.startswith("#CRTF"):
             raise ValueError("it does not begin with #CRTF")

@@ -49,13 +49,15 @@ def check_choice(name, value, choices):
 
 def named_keywords(function):
     """Refuse keywords that a public function does not know by their names, and suggest the nearest that it does."""
-    known = [p.name for p in inspect.signature(function).parameters.values()]
+    known = [p.name for p in inspect.signature(function).parameters.values() if p.name != "self"]
+    # a class by its own name
+    called = function.__qualname__.removesuffix(".__init__").rpartition(".")[2]
 
     @functools.wraps(function)
     def wrapper(*args, **kwargs):
         for name in kwargs:
             if name not in known:
-                refuse(name, f"be a keyword of {function.__name__}", repr(name), suggest(name, known), TypeError)
+                refuse(name, f"be a keyword of {called}", repr(name), suggest(name, known), TypeError)
         return function(*args, **kwargs)
 
     return wrapper

@@ -91,6 +91,9 @@ class Parameter:
         return math.isfinite(value) and (bool(self.period) or inside)
 
 
+#: A value is taken to lie on a bound that it misses by this fraction: degrees are not radians to the last bit.
+ROUNDING = 1e-13
+
 #: Parameters whose support includes its lower end.
 ZERO_ALLOWED = ("v_r0", "rmin")
 
@@ -370,8 +373,25 @@ def check_distance(distance):
     return value
 
 
-def _pairs(argument, entries, free):
-    """Name and two internal values of each entry of a dict of bounds or priors."""
+def read_pairs(argument, entries, free):
+    """Read a dict of bounds or priors.
+
+    Parameters
+    ----------
+    argument : str
+        What to call it in a message.
+    entries : dict
+        Parameter name to two numbers, with a unit or in the internal one.
+    free : dict
+        Parameters that it may name.
+
+    Yields
+    ------
+    name : str
+        The parameter.
+    first, second : float
+        In the internal unit.
+    """
     _check_names(entries, argument)
     for name, pair in entries.items():
         if name not in free and not (name in ROTATIONS and _rotation_name_or_none(free)):
@@ -405,6 +425,7 @@ def parse_bounds(bounds, free):
     Returns
     -------
     dict of tuple of float
+        Those of a periodic parameter shifted by whole turns so as to hold the start.
 
     Raises
     ------
@@ -417,7 +438,7 @@ def parse_bounds(bounds, free):
     {'r0': (200.0, 10000.0)}
     """
     checked = {}
-    for name, low, high in _pairs("param_bounds", bounds or {}, free):
+    for name, low, high in read_pairs("param_bounds", bounds or {}, free):
         p, argument = PARAMETERS[name], f"param_bounds[{name!r}]"
         shown = f"({low * p.unit.to(p.display_unit):.6g}, {high * p.unit.to(p.display_unit):.6g}) {p.display_unit}"
         if name not in free:
@@ -431,7 +452,11 @@ def parse_bounds(bounds, free):
             refuse(argument, "be finite with lower < upper", shown, "Swap or widen them.")
         if not p.period and (low < p.lower or high > p.upper):
             refuse(argument, f"stay within the support ({name} must {p.rule})", shown, "Narrow them.")
-        if not low <= free[name] <= high:
+        if p.period:
+            # the turn of the bounds that holds the value, if any does
+            turns = p.period * math.floor((free[name] - low + ROUNDING) / p.period)
+            low, high = low + turns, high + turns
+        if not low - ROUNDING * abs(low) <= free[name] <= high + ROUNDING * max(1.0, abs(high)):
             refuse(
                 name,
                 "start within its bounds",
@@ -468,8 +493,8 @@ def parse_priors(priors, free):
     {'mass': (4.0, 1.0)}
     """
     checked = {}
-    for name, mean, sigma in _pairs("priors", priors or {}, free):
-        if not (math.isfinite(mean) and sigma > 0):
+    for name, mean, sigma in read_pairs("priors", priors or {}, free):
+        if not (math.isfinite(mean) and 0 < sigma < math.inf):
             refuse(
                 f"priors[{name!r}]",
                 "be a finite mean and a positive sigma",

@@ -119,9 +119,7 @@ class Preview:
             loss_method=loss_method,
         )
         self.rotation = rotation_name(free | fixed)
-        # a power of two of radii, so that a longer path seldom compiles anything
-        n_radii = 1 << (2 * settings.n_radii - 1).bit_length() if settings.n_radii else 0
-        self.settings = settings._replace(rotation=self.rotation, optimizer="adam", n_radii=n_radii)
+        self.settings = settings._replace(rotation=self.rotation, optimizer="adam")
         self.n_data = 0 if streamer is None else len(streamer)
         self.problem = problem | {"free": np.zeros(len(MODEL_PARAMETERS))} | self._data(streamer)
 
@@ -137,6 +135,13 @@ class Preview:
             "points": np.vstack([data["points"], np.ones((n, 3))]),
             "sigma": np.vstack([data["sigma"], np.full((n, 3), np.inf)]),
         }
+
+    def _settings(self, r0):
+        """Program for models of these r0: of a power of two of radii, so that a longer path seldom compiles anything."""
+        if self.settings.matching == "nearest":
+            return self.settings
+        n_radii = int(np.max(r0) / self.problem["deltar"]) + 2
+        return self.settings._replace(n_radii=1 << (n_radii - 1).bit_length())
 
     def vector(self, values):
         """Return values of the parameters as the core takes them.
@@ -165,7 +170,7 @@ class Preview:
         -------
         `Comparison`
         """
-        found = jax.device_get(_compare(self.problem | {"fixed": self.vector(values)}, self.settings))
+        found = jax.device_get(_compare(self.problem | {"fixed": self.vector(values)}, self._settings(values["r0"])))
         found["matched"], found["residuals"] = found["matched"][: self.n_data], found["residuals"][: self.n_data]
         orbit = {name: float(value) for name, value in found.pop("orbit").items()}
         return Comparison(**found | {"loss": float(found["loss"]), "orbit": orbit})
@@ -184,4 +189,5 @@ class Preview:
         `~numpy.ndarray`
             Shape (m,).
         """
-        return np.asarray(_losses(np.asarray(vectors), self.problem, self.settings))
+        vectors = np.asarray(vectors)
+        return np.asarray(_losses(vectors, self.problem, self._settings(vectors[:, MODEL_PARAMETERS.index("r0")])))

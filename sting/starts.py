@@ -186,7 +186,10 @@ def _values(point, free, fixed, bounds, priors, reach):
         # after r0 and mass, on which it depends
         name, fraction = rotation
         mu = 10 ** (-4 + 3.97 * fraction)
-        values[name] = {"mu": mu, "rc": mu * values["r0"]}.get(name) or float(omega_from(mu, values["r0"], values["mass"]))
+        omega = in_float64(omega_from)(mu, values["r0"], values["mass"])
+        values[name] = {"mu": mu, "rc": mu * values["r0"], "omega": float(omega)}[name]
+            in_float64(omega_from)(mu, values["r0"], values["mass"])
+        )
     return values
 
 
@@ -195,8 +198,10 @@ def _value(name, fraction, values, bounds, priors, reach):
     if name in priors:
         mean, sigma = priors[name]
         value = mean + sigma * (4 * fraction - 2)
-        low, high = bounds.get(name, (p.lower, p.upper))
-        return value if p.period else min(max(value, low + 1e-9 * abs(mean)), high)
+        low, high = bounds.get(name, (-math.inf, math.inf) if p.period else (p.lower, p.upper))
+        if p.period and name in bounds:
+            value = low + (value - low) % p.period
+        return min(max(value, low + 1e-9 * abs(mean)), high)
     if name in bounds:
         low, high = bounds[name]
         return low + (high - low) * fraction

@@ -1,20 +1,23 @@
 """Checks of what a user chooses: pure functions from a choice to the changes of the session that it means."""
 
+import math
+from numbers import Integral, Real
 from pathlib import Path
 
 import numpy as np
 
 from sting.core.transforms import mu_from, omega_from
 from sting.cubes import KMS, quantity
-from sting.cuts import check_threshold, parse_regions, read_regions
-from sting.explorer.session import regions_text
-from sting.messages import check_choice, check_whole, refuse
+from sting.cuts import check_threshold, is_file, parse_regions, read_regions
+from sting.explorer.session import Display, regions_of, regions_text
+from sting.messages import check_choice, check_whole, in_float64, refuse
 from sting.parameters import (
     PARAMETERS,
     ROTATIONS,
     check_parameters,
     parse_bounds,
     parse_priors,
+    read_pairs,
     rotation_name,
     to_internal,
 )
@@ -44,7 +47,8 @@ def _positive(name, value):
 
 
 def _one_of(*choices):
-    return lambda name, value: check_choice(name, value, choices)
+    # the choice itself, whatever equals it: a number of numpy is none that JSON knows
+    return lambda name, value: choices[choices.index(check_choice(name, value, choices))]
 
 
 def _at_least(lowest, example):
@@ -72,32 +76,71 @@ def checked(given):
     return {name: CHECKS[name](name, value) for name, value in given.items()}
 
 
-def check_display(display, shape):
-    """Refuse a way of looking at a cube of this shape that makes no sense."""
-    if check_whole("channel", display.channel, 0, 0) >= shape[0]:
-        refuse("channel", f"be at most {shape[0] - 1}", display.channel, "The cube has no more channels.")
-    check_choice("moment", display.moment, (0, 1))
-    check_choice("stretch", display.stretch, STRETCHES)
-    check_choice("pv_axis", display.pv_axis, PV_AXES)
-    limits = [value for value in (display.low, display.high) if value is not None]
-    if not all(np.isreal(value) and np.isfinite(value) for value in limits) or (len(limits) == 2 and limits[0] >= limits[1]):
-        refuse(
-            "low, high", "be finite with low < high", f"{display.low} and {display.high}", "None stands for those of the cube."
-        )
-    if display.pixel is not None:
-        x, y = display.pixel
-        if not (0 <= x < shape[2] and 0 <= y < shape[1]):
-            refuse("pixel", "lie in the image", display.pixel, f"The image has {shape[2]} x {shape[1]} pixels.")
+def checked_display(display, shape):
+    """A way of looking at a cube of this shape, in plain numbers, refused if it makes no sense."""
+    channel = check_whole("channel", display.channel, 0, 0)
+    if channel >= shape[0]:
+        refuse("channel", f"be at most {shape[0] - 1}", channel, "The cube has no more channels.")
+    if not isinstance(display.colormap, str):
+        refuse("colormap", "be the name of a colour map", repr(display.colormap), "Use for example 'inferno'.")
+    if not isinstance(display.contours, bool | np.bool_):
+        refuse("contours", "be True or False", repr(display.contours), "Say whether contours are drawn.")
+    low, high = _limits(display.low, display.high)
+    return Display(
+        channel=channel,
+        moment=_one_of(0, 1)("moment", display.moment),
+        stretch=_one_of(*STRETCHES)("stretch", display.stretch),
+        colormap=display.colormap,
+        low=low,
+        high=high,
+        contours=bool(display.contours),
+        pv_axis=_one_of(*PV_AXES)("pv_axis", display.pv_axis),
+        pixel=_pixel(display.pixel, shape),
+    )
+
+
+def _limits(low, high):
+    numbers = [value is None or (isinstance(value, Real) and np.isfinite(value)) for value in (low, high)]
+    if not all(numbers) or (low is not None and high is not None and low >= high):
+        refuse("low, high", "be finite with low < high", f"{low}, {high}", "None stands for those of the cube.")
+    return [None if value is None else float(value) for value in (low, high)]
+
+
+def _pixel(pixel, shape):
+    if pixel is None:
+        return None
+    whole = isinstance(pixel, tuple | list) and len(pixel) == 2 and all(isinstance(value, Integral) for value in pixel)
+    if not (whole and 0 <= pixel[0] < shape[2] and 0 <= pixel[1] < shape[1]):
+        refuse("pixel", "be a column and a row of the image", repr(pixel), f"The image has {shape[2]} x {shape[1]} pixels.")
+    return tuple(int(value) for value in pixel)
+
+
+def check_session(session):
+    """Refuse a session that was read from a file and makes no sense."""
+    checked({name: getattr(session, name) for name in CHECKS if name not in ("vmin", "vmax")})
+    _, values = check_parameters({}, session.values)
+    for name in session.free:
+        check_choice("free", name, list(values))
+    parse_bounds(session.bounds, values)
+    parse_priors(session.priors, values)
+    regions_of(session)
+
+
+def check_dicts(**parts):
+    """Refuse what should be a dict of parameters and is none."""
+    for argument, part in parts.items():
+        if part is not None and not hasattr(part, "items"):
+            refuse(argument, "be a dict of parameter names and values", repr(part), "Write {'r0': 2000 * u.au, ...}.", TypeError)
 
 
 def named_regions(source, name=None, taken=()):
     """Name and text of regions from a file, its content, or objects, as a tuple of one pair."""
     if isinstance(source, bytes):
         text, default = source.decode("utf-8", errors="replace"), "upload"
-    elif isinstance(source, str | Path) and Path(source).is_file():
+    elif isinstance(source, str | Path) and is_file(source):
         text, default = Path(source).read_text(encoding="utf-8", errors="replace"), Path(source).name
     else:
-        text, default = regions_text(read_regions(source)), "region"
+        text, default = regions_text(_simple(read_regions(source))), "region"
     name = name or default
     if not parse_regions(text, name):
         refuse("region", "hold at least one region", f"none in {name!r}", "The file may be empty or in unsupported coordinates.")
@@ -105,6 +148,15 @@ def named_regions(source, name=None, taken=()):
     while unique in taken:
         unique, k = f"{name} ({k})", k + 1
     return ((unique, text),)
+
+
+def _simple(regions):
+    from regions import CompoundPixelRegion, CompoundSkyRegion
+
+    for region in regions:
+        if isinstance(region, CompoundPixelRegion | CompoundSkyRegion):
+            refuse("region", "be a shape that a ds9 file can hold", type(region).__name__, "Give its parts as a list.")
+    return regions
 
 
 def model(guess, v_lsr=None, initial=None, fixed=None, bounds=None, priors=None):
@@ -117,6 +169,10 @@ def model(guess, v_lsr=None, initial=None, fixed=None, bounds=None, priors=None)
         guess["v_lsr"] = to_internal("v_lsr", v_lsr)
     if not any(name in given for name in ROTATIONS):
         guess["rc"] = 0.1 * to_internal("r0", given.get("r0", guess["r0"]))
+    for name, low, high in read_pairs("bounds", bounds or {}, given | guess):
+        # a guess gives way to what the user knows
+        if name in guess and low < high and not low <= guess[name] <= high:
+            guess[name] = (low + high) / 2
     for name, value in guess.items():
         if name not in given:
             (fixed if name in USUALLY_FIXED else initial)[name] = value
@@ -135,6 +191,7 @@ def in_order(values):
     return {name: values[name] for name in PARAMETERS if name in values}
 
 
+@in_float64
 def rotate(session, name):
     """Changes that state the same rotation by another parameter; bounds and priors of the old one are dropped."""
     old, values = rotation_name(session.values), dict(session.values)
@@ -157,9 +214,20 @@ def with_values(session, params):
     stated = [name for name in ROTATIONS if name in new]
     rotated = len(stated) == 1 and stated[0] not in session.values
     changes = rotate(session, stated[0]) if rotated else {"values": session.values, "bounds": session.bounds}
+    new = {name: _unless_same(name, changes["values"].get(name), value) for name, value in new.items()}
     _, values = check_parameters({}, changes["values"] | new)
-    parse_bounds(changes["bounds"], values)
-    return changes | {"values": in_order(values)}
+    # the bounds of a periodic parameter go with its turn
+    return changes | {"values": in_order(values), "bounds": parse_bounds(changes["bounds"], values)}
+
+
+def _unless_same(name, old, new):
+    """The old value where the new one differs by rounding or by whole turns: what is shown of a value is that value."""
+    if old is None:
+        return new
+    difference = abs(new - old)
+    if PARAMETERS[name].period:
+        difference = abs((difference + math.pi) % (2 * math.pi) - math.pi)
+    return old if difference <= 4e-16 * abs(old) + (1e-15 if PARAMETERS[name].unit.is_equivalent("rad") else 0.0) else new
 
 
 def with_free(session, name, free):

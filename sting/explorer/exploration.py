@@ -146,10 +146,8 @@ class Exploration:
         old, new, topics = self.session, {"session": session}, set()
         if session.reduction != old.reduction:
             new["streamer_cube"], new["streamer"] = self._reduce(session)
-            topics |= {"cut"}
-            if session.rms_thresh is not None and self._noise[0] > PADDED_FRACTION:
-                new["status"] = masked_before(self._noise[0])
-                topics |= {"status"}
+            new["status"] = self._cut_words(session, new["streamer"])
+            topics |= {"cut", "status"}
         if session.values:
             preview = self.preview
             if preview is None or session.comparison != old.comparison or set(session.values) != set(old.values):
@@ -162,6 +160,14 @@ class Exploration:
         for name, value in new.items():
             setattr(self, name, value)
         return topics
+
+    def _cut_words(self, session, streamer):
+        """Status after a cut."""
+        if streamer is None:
+            return "Nothing is cut out yet: choose a velocity range, a region or a threshold."
+        if session.rms_thresh is not None and self._noise[0] > PADDED_FRACTION:
+            return masked_before(self._noise[0])
+        return f"{len(streamer)} points from {streamer.pc_coords.shape[1]} voxels. Steer the model, or press Auto."
 
     @locked
     def undo(self):
@@ -216,8 +222,7 @@ class Exploration:
         """
         for name in changes:
             check_choice("display", name, [f.name for f in fields(Display)])
-        after = replace(self.display, **changes)
-        choices.check_display(after, self.images.shape)
+        after = choices.checked_display(replace(self.display, **changes), self.images.shape)
         if after != self.display:
             self.display = after
             self._tell("display", *(f"display.{name}" for name in changes))
@@ -266,8 +271,9 @@ class Exploration:
             limits = [None if v is None else v * KMS for v in (session.vmin, session.vmax)]
             regions = regions_of(session) or None
             cut = cut_streamer(self.cube, *limits, (None,) * 4, session.rms_thresh, regions, None, self._noise)
-        if cut.size > MOST_VOXELS and np.count_nonzero(np.isfinite(cut.filled_data[:].value)) > MOST_VOXELS:
-            refuse("cut", f"keep at most {MOST_VOXELS} voxels", cut.size, "Give a region, or a narrower velocity range.")
+        n_voxels = cut.size if cut.size <= MOST_VOXELS else np.count_nonzero(np.isfinite(cut.filled_data[:].value))
+        if n_voxels > MOST_VOXELS:
+            refuse("cut", f"keep at most {MOST_VOXELS} voxels", n_voxels, "Give a region, or a narrower velocity range.")
         return cut, reduce_to_1D(cut, self.star_position, session.n_elements, uncertainty=session.uncertainty)
 
     @property

@@ -8,7 +8,7 @@ from sting.explorer.exploration import Exploration, locked
 from sting.explorer.job import Job
 from sting.gradient_descent import iterate_fit
 from sting.messages import refuse
-from sting.parameters import to_internal
+from sting.parameters import parse_bounds, to_internal
 from sting.starts import iterate_search
 
 #: Streamlines that are drawn from the covariance of a fit, and points of each.
@@ -40,7 +40,7 @@ class Fitting(Exploration):
         self.job = self.result = self.samples = None
         self.fitted_session = self.fitted_streamer = None
         self.losses, self.phase, self.progress = np.zeros(0), "idle", 0.0
-        self._from = self._after_fit = None
+        self._from = self._after_fit = self._kept = None
 
     @property
     def busy(self):
@@ -108,7 +108,10 @@ class Fitting(Exploration):
     def can_resume(self):
         """Whether a stopped fit can go on: it is not at its end, and nothing but the looks was changed since."""
         stopped = self.phase in ("stopped", "uncertainties") and self.job is not None and not self.job.exhausted
-        return stopped and self.job.on_end == self._on_fit_end and self.session in (self._after_fit, self._from[0])
+        if not stopped or self.job.on_end != self._on_fit_end:
+            return False
+        # where it began, or where it was stopped
+        return self.session == self._from[0] or (self._kept is self.job and self.session == self._after_fit)
 
     @locked
     def resume_fit(self):
@@ -145,7 +148,7 @@ class Fitting(Exploration):
     # -- what the threads tell --------------------------------------------------------------------------------------------
 
     def _current(self, job):
-        return job is self.job and not job.quiet
+        return job is self.job and not job.quiet and not job.superseded
 
     def _on_epochs(self, snapshot):
         job, result = self.job, snapshot.result
@@ -172,6 +175,7 @@ class Fitting(Exploration):
                 self._undo.append(self.session)
                 self._redo.clear()
             self._keep(result, *self._from)
+            self._kept = job
             self._derive(self._after_fit)
             self.phase, self._last_key = "uncertainties", (None, 0.0)
             words = "Stopped" if job.stopped else "Done"
@@ -189,7 +193,8 @@ class Fitting(Exploration):
         """Take up a result and what it was fitted from and to."""
         self.result, self.samples, self.losses = result, None, result.loss_history
         self.fitted_session, self.fitted_streamer = session, streamer
-        self._after_fit = replace(session, values=session.values | _best(result))
+        values = session.values | _best(result)
+        self._after_fit = replace(session, values=values, bounds=parse_bounds(session.bounds, values))
 
     def _on_round(self, found):
         with self.lock:
@@ -206,13 +211,19 @@ class Fitting(Exploration):
                 self._fail(job)
                 return
             self.phase = "idle"
-            self.set_parameters(job.last["params"])
+            try:
+                self.set_parameters(job.last["params"])
+            except ValueError as error:
+                job.error = error
+                self._fail(job)
+                return
             self.status = f"A start with loss {job.last['loss']:.5g}: a fit can go on from here."
             self._tell("fit", "status")
 
     def _fail(self, job):
         self.phase, self.status = "failed", f"It failed: {job.error}"
-        self._tell("fit", "status")
+        # a fit has shown models on its way
+        self._tell("fit", "status", *self._derive(self.session))
 
 
 def _best(result):
@@ -221,7 +232,7 @@ def _best(result):
 
 
 def _remaining(job, fraction):
-    if not 0 < fraction < 1:
+    if not (0 < fraction < 1 and job.elapsed > 0):
         return ""
     return f", at most {job.elapsed * (1 - fraction) / fraction:.0f} s left"
 

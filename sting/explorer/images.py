@@ -76,10 +76,12 @@ class CubeImages:
         `~numpy.ndarray`
             Shape (rows, columns), NaN where blank.
         """
-        if self._last[0] != index:
+        kept, image = self._last
+        if kept != index:
             image = np.asarray(self.cube.filled_data[index, :, :].value)
-            self._last = index, image.astype(image.dtype.newbyteorder("="), copy=False)
-        return self._last[1]
+            image = image.astype(image.dtype.newbyteorder("="), copy=False)
+            self._last = index, image
+        return image
 
     def spectrum(self, x, y):
         """Spectrum of a pixel.
@@ -219,7 +221,7 @@ def _beam(cube):
 
 def _affine(cube, star):
     """Best affine map from pixel to offset, with which the map is drawn; over arcminutes it is good to a fraction of a pixel."""
-    rows, columns = (np.linspace(0, n - 1, 25) for n in cube.shape[1:])
+    rows, columns = (np.linspace(-0.5, n - 0.5, 25) for n in cube.shape[1:])
     y, x = (part.ravel() for part in np.meshgrid(rows, columns, indexing="ij"))
     terms = np.stack([x, y, np.ones(len(x))], axis=1)
     known = np.stack(offsets(cube, star, (x, y)), axis=1)

@@ -42,7 +42,7 @@ class Job:
         self.elapsed, self._timed = 0.0, False
         self.quiet = False
         self._stop, self._turn = threading.Event(), threading.Lock()
-        self._threads = []
+        self._threads, self._told = [], False
 
     def start(self):
         """Start or take up again."""
@@ -78,20 +78,28 @@ class Job:
             thread.join(None if end is None else max(0.0, end - time.monotonic()))
         return not any(thread.is_alive() for thread in self._threads)
 
+    @property
+    def superseded(self):
+        """Whether the thread that asks this has been followed by another one, which will tell the end."""
+        return threading.current_thread() in self._threads[:-1]
+
     def _run(self):
         # two threads never share the generator, one of whose steps cannot be interrupted
         with self._turn:
-            if self.exhausted:
+            if self._told:
                 return
             try:
                 self._step()
             except Exception as error:  # told to the user by on_end
                 self.error, self.exhausted = error, True
+            if self.superseded:
+                return
+            self._told = self.exhausted
         self.on_end(self)
 
     def _step(self):
         told = -self.interval
-        while not self._stop.is_set():
+        while not (self._stop.is_set() or self.exhausted or self.superseded):
             try:
                 began = time.monotonic()
                 self.last = next(self.steps)

@@ -87,7 +87,7 @@ def script_of(session, cube, star_position, distance, save_folder):
 
 def _text(value):
     """A value as Python reads it, strings in double quotes."""
-    return json.dumps(value) if isinstance(value, str) else repr(value)
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
 
 
 def _regions(entries):
@@ -96,7 +96,8 @@ def _regions(entries):
     lines = ["region = ["]
     for name, text in entries:
         kind = "crtf" if text.startswith("#CRTF") else "ds9"
-        lines += [f"    *Regions.parse(  # {name}", f"        {_text(text)},", f'        format="{kind}",', "    ),"]
+        title = " ".join(name.split())
+        lines += [f"    *Regions.parse(  # {title}", f"        {_text(text)},", f'        format="{kind}",', "    ),"]
     return "\n".join([*lines, "]"])
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sting.cuts import parse_regions
 from sting.messages import refuse
+from sting.parameters import ROTATIONS
 
 __all__ = ["Display", "Session"]
 
@@ -77,7 +78,10 @@ class Session:
         """Free and fixed parameters, bounds and priors, as the fit takes them."""
         free = {name: self.values[name] for name in self.values if name in self.free}
         fixed = {name: value for name, value in self.values.items() if name not in self.free}
-        bounds, priors = ({n: pair for n, pair in part.items() if n in self.free} for part in (self.bounds, self.priors))
+        bounds = {name: pair for name, pair in self.bounds.items() if name in self.free}
+        # whichever states the rotation, if it is free, a prior may be on any of the three
+        named = {*self.free, *(ROTATIONS if any(name in self.free for name in ROTATIONS) else ())}
+        priors = {name: pair for name, pair in self.priors.items() if name in named}
         return free, fixed, bounds, priors
 
     def fit_keywords(self):
@@ -157,11 +161,11 @@ def regions_text(regions):
     -------
     str
     """
-    from regions import RegionMeta, Regions
+    from regions import RegionMeta, Regions, RegionVisual
 
     lines = ["# Region file format: DS9"]
     for region in regions:
-        plain = region.copy(meta=RegionMeta())
+        plain = region.copy(meta=RegionMeta(), visual=RegionVisual())
         # the frame stands in the same line or in one of its own
         _, *written = Regions([plain]).serialize(format="ds9", precision=12).strip().splitlines()
         frame, shape = "; ".join(written).split("; ", 1)
@@ -230,6 +234,8 @@ def loads(path):
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] != "sting explorer" or content["version"] > VERSION:
             raise ValueError(f"format {content['format']!r}, version {content['version']}")
+        for key in ("cube", "star_icrs_deg", "distance_pc", "session", "display", "fitted_session", "result"):
+            _ = content[key]
         for key, kind in (("session", Session), ("fitted_session", Session), ("display", Display)):
             if content.get(key) is not None:
                 content[key] = kind(**_tuples(content[key]))

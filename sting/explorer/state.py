@@ -112,13 +112,12 @@ class ExplorerState(Fitting):
         cut = choices.checked(single) | {"regions": () if region is None else choices.named_regions(region)}
         self._derive(replace(self.session, **cut))
         self.display = Display(channel=self._brightest_channel())
+        choices.check_dicts(initial=initial, fixed=fixed)
         model = choices.model(self._rough_guess((initial or {}) | (fixed or {})), v_lsr, initial, fixed, bounds, priors)
         self._derive(replace(self.session, **model))
         self.initial = self.session
         if self.streamer is None:
-            self.status = "Nothing is cut out yet: choose a velocity range, a region or a threshold."
-        elif not self.status:
-            self.status = f"{len(self.streamer)} points. Steer the model, or press Auto."
+            self.status = self._cut_words(self.session, None)
 
     def _brightest_channel(self):
         channels = self.images.channels(self.session.vmin, self.session.vmax)
@@ -248,12 +247,24 @@ class ExplorerState(Fitting):
         cube = content["cube"] if cube is None else cube
         if cube is None:
             refuse("cube", "be given", "a state that was made from a cube in memory", "Pass cube=...")
+        try:
+            return cls._from_content(cube, content)
+        except (ValueError, TypeError, AttributeError, KeyError) as error:
+            refuse(
+                "path",
+                "hold a state that makes sense",
+                f"{str(path)!r} ({error})",
+                "Was it changed by hand, or is it of another cube?",
+            )
+
+    @classmethod
+    def _from_content(cls, cube, content):
         star = SkyCoord(*content["star_icrs_deg"], unit="deg", frame="icrs")
         state = cls(cube, star, content["distance_pc"])
+        choices.check_session(content["session"])
         state._derive(content["session"])
-        state.initial, state.status = state.session, ""
-        choices.check_display(content["display"], state.images.shape)
-        state.display = content["display"]
+        state.initial = state.session
+        state.display = choices.checked_display(content["display"], state.images.shape)
         if content["result"] is not None:
             fitted = content["fitted_session"]
             same = fitted.reduction == state.session.reduction

@@ -78,7 +78,9 @@ class Row:
     def value(self):
         """Its value in the display unit, within one period."""
         p, value = self.parameter, self.state.session.values[self.name]
-        return float(value % p.period if p.period else value) * p.unit.to(p.display_unit)
+        # within bounds it keeps the turn that they have
+        turned = p.period and self.name not in self.state.session.bounds
+        return float(value % p.period if turned else value) * p.unit.to(p.display_unit)
 
     @property
     def scale(self):

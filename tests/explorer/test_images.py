@@ -49,7 +49,6 @@ class TestValues:
         np.testing.assert_array_equal(images.channel(3), values[3])
         assert images.channel(3).dtype.isnative
 
-    @pytest.mark.xfail(reason="the channel that was kept last may be another thread's by now", raises=AssertionError)
     def test_the_channel_that_was_asked_for(self, make_cube, values):
         class Crossed(CubeImages):
             """Another thread asks for channel 5 while channel 1 is being kept."""
@@ -184,16 +183,16 @@ class TestBlank:
         np.testing.assert_allclose(state.streamer.v_data, 5.3)
 
     @pytest.mark.parametrize("shape", [(3, 1, 6), (3, 5, 1), (3, 1, 1)])
-    @pytest.mark.xfail(reason="the map from pixels to offsets is singular", raises=np.linalg.LinAlgError)
     def test_a_single_row_or_column(self, make_cube, shape):
         images = CubeImages(to_velocity(make_cube(np.ones(shape))), STAR)
         assert images.pixel_at(0, 0) == (shape[2] // 2, shape[1] // 2)
 
 
 def turned_cube(make_cube, values, angle):
-    """A cube whose north is not up."""
+    """A cube whose north is not up and whose pixels are not square."""
     plain = make_cube(values)
     wcs = WCS(plain.wcs.to_header())
+    wcs.wcs.cdelt = wcs.wcs.cdelt * [1, 0.6, 1]
     c, s = np.cos(angle), np.sin(angle)
     wcs.wcs.pc = [[c, -s, 0], [s, c, 0], [0, 0, 1]]
     return SpectralCube(values * u.K, wcs=wcs)

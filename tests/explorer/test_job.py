@@ -233,7 +233,8 @@ class TestWait:
         assert toy.job.wait()
         assert toy.job.wait(0)
 
-    def test_the_callback_at_the_end_is_waited_for(self):
+    @pytest.mark.parametrize("times", [1, 2])
+    def test_the_callback_at_the_end_is_waited_for(self, times):
         ended = []
 
         def end(job):
@@ -241,6 +242,7 @@ class TestWait:
             ended.append(job)
 
         job = Job(iter([1]), lambda step: None, end)
-        job.start()
+        for _ in range(times):
+            job.start()
         assert job.wait(PATIENCE)
         assert ended == [job]

@@ -188,8 +188,6 @@ def _values(point, free, fixed, bounds, priors, reach):
         mu = 10 ** (-4 + 3.97 * fraction)
         omega = in_float64(omega_from)(mu, values["r0"], values["mass"])
         values[name] = {"mu": mu, "rc": mu * values["r0"], "omega": float(omega)}[name]
-            in_float64(omega_from)(mu, values["r0"], values["mass"])
-        )
     return values
 
 

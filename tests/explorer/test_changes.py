@@ -257,7 +257,7 @@ class TestObservers:
         state.set_fit(n_epochs=5)
         heard = told(state)
         state.reset()
-        assert heard == [{"parameters", "model", "cut", "options"}]
+        assert heard == [{"parameters", "model", "cut", "options", "status"}]
 
     def test_all_are_told_until_they_leave(self, state):
         first, second = [], []

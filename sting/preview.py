@@ -12,7 +12,7 @@ from sting.core import sky
 from sting.core.likelihood import MODEL_PARAMETERS, data_residuals, loss_and_parts, match, parameters, path_of
 from sting.messages import in_float64
 from sting.parameters import rotation_name
-from sting.problem import state_data, state_model
+from sting.problem import count_radii, state_data, state_model
 
 __all__ = ["Comparison", "Preview"]
 
@@ -140,7 +140,7 @@ class Preview:
         """Program for models of these r0: of a power of two of radii, so that a longer path seldom compiles anything."""
         if self.settings.matching == "nearest":
             return self.settings
-        n_radii = int(np.max(r0) / self.problem["deltar"]) + 2
+        n_radii = count_radii(float(np.max(r0)), float(self.problem["deltar"]))
         return self.settings._replace(n_radii=1 << (n_radii - 1).bit_length())
 
     def vector(self, values):

@@ -90,13 +90,17 @@ def _check_points(data, uncertainties):
     return points, sigma
 
 
-def _n_radii(free, fixed, bounds):
-    """Number of radii of the stretch matching: from the largest r0 the fit may reach down to the star."""
-    largest = bounds["r0"][1] if "r0" in bounds else (free | fixed)["r0"] * (4 if "r0" in free else 1)
-    n = math.ceil(largest / fixed["deltar"]) + 1
+def count_radii(largest, deltar):
+    """Number of radii of the stretch matching: from the largest r0 (au) that may be reached down to the star."""
+    n = math.ceil(largest / deltar) + 1
     if n > MOST_RADII:
         refuse("deltar", f"leave at most {MOST_RADII} radii", f"{n}", "Raise deltar or lower the upper bound of r0.")
     return n
+
+
+def _n_radii(free, fixed, bounds):
+    largest = bounds["r0"][1] if "r0" in bounds else (free | fixed)["r0"] * (4 if "r0" in free else 1)
+    return count_radii(largest, fixed["deltar"])
 
 
 @in_float64

@@ -5,7 +5,7 @@ import pytest
 from astropy import constants
 from astropy import units as u
 
-from sting import preview, synthetic
+from sting import preview, problem, synthetic
 from sting.extract_streamline import Streamer
 from sting.fit_result import DERIVED
 from sting.gradient_descent import evaluate_initial_guess
@@ -64,6 +64,14 @@ def test_stretch_reaches_as_far_as_r0_is_moved(points):
     _, moved = check_parameters({}, fixed | {"r0": 30000})
     found = Preview({}, fixed, 293, points, matching="stretch")(moved)
     assert found.loss == pytest.approx(Preview({}, moved, 293, points, matching="stretch")(moved).loss, rel=1e-6)
+
+
+def test_stretch_refuses_more_radii_than_the_fit_does(points, monkeypatch):
+    monkeypatch.setattr(problem, "MOST_RADII", 1000)
+    fixed = {name: value for name, value in MODEL.items() if name != "omega"} | {"mu": 0.05}
+    compare = Preview({}, fixed, 293, points, matching="stretch")
+    with pytest.raises(ValueError, match="'deltar' must leave at most 1000 radii"):
+        compare(check_parameters({}, fixed | {"r0": 12000})[1])
 
 
 def test_the_curve_is_the_streamline(points):

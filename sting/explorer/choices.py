@@ -171,7 +171,7 @@ def model(guess, v_lsr=None, initial=None, fixed=None, bounds=None, priors=None)
         guess["rc"] = 0.1 * to_internal("r0", given.get("r0", guess["r0"]))
     for name, low, high in read_pairs("bounds", bounds or {}, given | guess):
         # a guess gives way to what the user knows
-        if name in guess and low < high and not low <= guess[name] <= high:
+        if name in guess and -math.inf < low < high < math.inf and not low <= guess[name] <= high:
             guess[name] = (low + high) / 2
     for name, value in guess.items():
         if name not in given:

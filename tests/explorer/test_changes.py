@@ -413,12 +413,12 @@ class TestDisplay:
             ({"chanel": 3}, "display"),
             # the first one is good, the second is not
             ({"moment": 1, "channel": 99}, "channel"),
-            pytest.param({"pixel": 5}, "pixel"),
-            pytest.param({"pixel": (1, 2, 3)}, "pixel"),
-            pytest.param({"pixel": "ab"}, "pixel"),
-            pytest.param({"pixel": (1.5, 2)}, "pixel"),
-            pytest.param({"contours": "no"}, "contours"),
-            pytest.param({"colormap": 5}, "colormap"),
+            ({"pixel": 5}, "pixel"),
+            ({"pixel": (1, 2, 3)}, "pixel"),
+            ({"pixel": "ab"}, "pixel"),
+            ({"pixel": (1.5, 2)}, "pixel"),
+            ({"contours": "no"}, "contours"),
+            ({"colormap": 5}, "colormap"),
         ],
         ids=str,
     )

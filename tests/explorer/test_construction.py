@@ -250,6 +250,7 @@ class TestWrong:
             ({"fixed": {"theta0": 200 * u.deg}}, ValueError, "theta0"),
             ({"bounds": {"foo": (1, 2)}}, ValueError, "bounds|param_bounds"),
             ({"bounds": {"inc": (-1, 1)}}, ValueError, "bounds|param_bounds"),
+            ({"bounds": {"mass": (2, np.inf)}}, ValueError, r"(param_)?bounds\['mass'\]"),
             ({"bounds": {"mass": (6, 2)}}, ValueError, r"(param_)?bounds\['mass'\]"),
             ({"bounds": {"mass": 6}}, ValueError, r"(param_)?bounds\['mass'\]"),
             ({"bounds": {"mass": (1, 2)}, "initial": {"mass": 3}}, ValueError, "mass"),
@@ -258,8 +259,8 @@ class TestWrong:
             ({"priors": {"mass": (4, 0)}}, ValueError, r"priors\['mass'\]"),
             ({"priors": {"mass": (4, 1) * u.au}}, u.UnitsError, r"priors\['mass'\]"),
             ({"priors": 5}, TypeError, "priors"),
-            pytest.param({"initial": 5}, TypeError, "initial"),
-            pytest.param({"fixed": [1, 2]}, TypeError, "fixed"),
+            ({"initial": 5}, TypeError, "initial"),
+            ({"fixed": [1, 2]}, TypeError, "fixed"),
         ],
     )
     def test_keywords(self, make, refused, keywords, error, name):

@@ -264,8 +264,8 @@ class TestRegions:
             (CircleSkyRegion(at(0.6, -7), 0.11 * u.arcsec), ValueError),
             # in the image, but off all that is bright
             (CircleSkyRegion(at(5, -5), 0.5 * u.arcsec), ValueError),
-            pytest.param(CIRCLE & CircleSkyRegion(STAR, 4 * u.arcsec), ValueError),
-            pytest.param(DS9 * 30, FileNotFoundError),
+            (CIRCLE & CircleSkyRegion(STAR, 4 * u.arcsec), ValueError),
+            (DS9 * 30, FileNotFoundError),
         ],
     )
     def test_what_is_refused_leaves_everything_as_it_was(self, state, everything, refused, source, error):

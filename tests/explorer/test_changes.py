@@ -410,7 +410,7 @@ class TestDisplay:
             ({"high": "bright"}, "low, high"),
             ({"pixel": (64, 0)}, "pixel"),
             ({"pixel": (0, -1)}, "pixel"),
-            ({"chanel": 3}, "display"),
+            ({"kanal": 3}, "display"),
             # the first one is good, the second is not
             ({"moment": 1, "channel": 99}, "channel"),
             ({"pixel": 5}, "pixel"),

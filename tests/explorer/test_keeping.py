@@ -332,7 +332,7 @@ class TestState:
             lambda content: json.dumps({key: value for key, value in content.items() if key != "version"}),
             lambda content: json.dumps(content | {"version": content["version"] + 1}),
             lambda content: json.dumps(content | {"session": content["session"] | {"colour": 3}}),
-            lambda content: json.dumps(content | {"display": {"chanel": 3}}),
+            lambda content: json.dumps(content | {"display": {"kanal": 3}}),
             *(
                 pytest.param(spoil)
                 for spoil in (

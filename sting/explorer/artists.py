@@ -55,6 +55,7 @@ class Panel:
         """Make a live line."""
         (line,) = self.ax.plot(*args, **kwargs)
         self.live.append(line)
+        self.live.sort(key=lambda line: line.get_zorder())
         return line
 
     def build(self):

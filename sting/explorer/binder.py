@@ -16,7 +16,7 @@ class Binder:
 
     def __init__(self, state):
         self.state = state
-        self.updating = False
+        self.updating, self.refused = False, ""
         self._shows = []
         # shared: every layout is a model of its own in the browser
         self.wide = widgets.Layout(width="auto", flex="1 1 auto", min_width="120px")
@@ -29,8 +29,13 @@ class Binder:
             try:
                 function(*args, **kwargs)
             except Exception as error:  # whatever it is, the user must see it, and nothing else shows it
-                self.state.say(str(error))
+                self.refused = str(error)
+                self.state.say(self.refused)
                 self.refresh(None)
+            else:
+                # a refusal stands until something succeeds
+                if self.refused and self.state.status == self.refused:
+                    self.state.say("")
 
     def refresh(self, topics):
         """Show the state; ``topics`` says what changed, None stands for everything."""

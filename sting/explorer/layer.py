@@ -75,7 +75,7 @@ def _look(panel, line, n):
         "color": to_hex(line.get_color()),
         "width": width,
         "halo": halo[0]._gc["linewidth"] * dpi if halo else 0,
-        "dash": [] if line.get_linestyle() in ("-", "None") else [4 * width, 2.5 * width],
+        "dash": [] if line.get_linestyle() in ("-", "None") else [3.7 * width, 1.6 * width],
         "clip": [box.x0, height - box.y1, box.width, box.height],
         "marker": "" if marker in (None, "None", "") else marker,
         "size": line.get_markersize() * dpi,

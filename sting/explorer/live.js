@@ -34,6 +34,7 @@ function paint(c, line, a, k) {
       if (pen) c.lineTo(a[k], a[k + 1]); else c.moveTo(a[k], a[k + 1]);
       pen = true;
     }
+    c.lineCap = line.dash.length ? 'butt' : 'square';  // as matplotlib ends them
     if (line.halo) {
       c.save(); c.strokeStyle = '#000000'; c.lineWidth = line.halo; c.stroke(); c.restore();
     }
@@ -56,7 +57,7 @@ function render({ model, el }) {
       Object.assign(layer.style, { position: 'absolute', left: '0', top: '0', zIndex: 1, pointerEvents: 'none' });
       layers.set(name, layer);
     }
-    if (layer.parentElement !== found) found.appendChild(layer);
+    if (layer.parentElement !== found) { found.appendChild(layer); found.tabIndex = -1; }
     const base = found.querySelector('canvas');
     if (layer.width !== base.width || layer.height !== base.height || layer.style.width !== base.style.width) {
       layer.width = base.width; layer.height = base.height;
@@ -86,10 +87,30 @@ function render({ model, el }) {
       model.save_changes();
     }
   }
+  const heard = new WeakSet();
+  // what ipywidgets leaves without a name
+  function name() {
+    for (const handle of root().querySelectorAll('.noUi-handle')) {
+      const slider = handle.closest('.widget-slider'), row = handle.closest('.sting-parameter');
+      handle.setAttribute('aria-label', slider.querySelector('.widget-label').textContent);
+      const box = row && row.querySelector('input[type=text]');
+      if (box) handle.setAttribute('aria-valuetext', box.value);
+    }
+    root().querySelectorAll('.sting-play button').forEach((button, k) => {
+      button.setAttribute('aria-label', ['Run through the channels', 'Back to the first channel', 'Repeat'][k]);
+    });
+  }
   function check() {
     if (!root()) return;
     // keys belong to the explorer's controls while one of them has the focus, not to the notebook
-    root().dataset.lmSuppressShortcuts = 'true';
+    if (!heard.has(root())) {
+      heard.add(root());
+      // on the very element: the notebook's shortcuts are for whatever has the focus
+      // ipympl's canvases would keep whoever tabs into them
+      root().addEventListener('keydown', (event) => { if (event.key === 'Tab') event.stopPropagation(); }, true);
+      root().addEventListener('focusin', (event) => { event.target.dataset.lmSuppressShortcuts = 'true'; });
+    }
+    name();
     const names = [...new Set(model.get('lines').map((line) => line.panel))];
     const isNew = (name) => {
       const before = layers.get(name);

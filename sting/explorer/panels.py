@@ -257,6 +257,7 @@ class LossPanel(Panel):
         self.ax.yaxis.set_major_formatter(plain)
         self.ax.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
         self.ax.set(xlim=(0, 1000), ylim=(0.1, 100))
+        self.ax.xaxis.set_major_locator(MaxNLocator(4))
         self.ax.set_xlabel("epoch", fontsize=8, labelpad=1)
         self.ax.set_ylabel("chi2 + priors", fontsize=8, labelpad=1)
 

@@ -87,6 +87,7 @@ def _region_files(b):
     path.style.description_width = "74px"
     path.add_class("sting-region-path")
     upload = widgets.FileUpload(accept=".reg,.ds9,.crtf,.txt", multiple=True, description="Upload region files")
+    upload.tooltip = "ds9 or CRTF files, several at once"
     upload.add_class("sting-upload")
 
     def on_path(change):

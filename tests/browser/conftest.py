@@ -56,15 +56,17 @@ window.sting = {
     const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', image.data));
     return Array.from(digest, (byte) => byte.toString(16).padStart(2, '0')).join('');
   },
-  hashes: async () => {
-    const found = [];
-    for (const [root, box] of window.sting.roots().entries())
-      for (const part of box.querySelectorAll('.sting-panel')) {
-        const panel = Array.from(part.classList, (c) => c.match(/^sting-panel-(.+)$/)).filter(Boolean)[0][1];
-        for (const live of [false, true]) found.push(await window.sting.hash(root, panel, live));
-      }
-    return found;
-  },
+  panels: () => window.sting.roots().flatMap((box, root) => Array.from(box.querySelectorAll('.sting-panel'), (part) => (
+    [root, Array.from(part.classList, (c) => c.match(/^sting-panel-(.+)$/)).filter(Boolean)[0][1]]))),
+  hashes: () => Promise.all(window.sting.panels().flatMap(([root, panel]) => (
+    [false, true].map((live) => window.sting.hash(root, panel, live))))),
+  empty: () => window.sting.panels().filter(([root, panel]) => {
+    const image = window.sting.pixels(root, panel, false);
+    return !image || !image.data.some(Boolean);
+  }).map(([root, panel]) => {
+    const c = window.sting.canvas(root, panel, false);
+    return [root, panel, c ? [c.width, c.height] : null];
+  }),
 };
 """
 
@@ -167,7 +169,17 @@ class Notebook:
             timeout=1000 * LATE,
         )
         assert self.cell_errors() == []
+        self.drawn()
         return self
+
+    def drawn(self):
+        """Wait until every panel has its picture."""
+        self.page.wait_for_selector(".sting-panel", state="attached")
+        end = time.monotonic() + SOON
+        while empty := self.page.evaluate("sting.empty()"):
+            if time.monotonic() > end:
+                pytest.fail(f"panels that stay empty, and the sizes of their canvases: {empty}")
+            self.page.wait_for_timeout(100)
 
     def _find(self):
         """Wait until the page has the notebook, as ``window.book``, and its kernel."""
@@ -192,14 +204,17 @@ class Notebook:
         """Load the page anew; the kernel goes on."""
         self.page.reload()
         self._find()
-        self.page.wait_for_function("sting.roots().length && sting.pixels(0, 'map', true)", timeout=1000 * LATE)
+        self.page.wait_for_selector(".sting-live", state="attached", timeout=1000 * LATE)
+        self.drawn()
 
     def prompt(self, cell):
         """What stands beside a cell: ``[*]:`` while it runs."""
         return self.page.locator(".jp-Notebook .jp-Cell").nth(cell).locator(".jp-InputPrompt").inner_text().strip()
 
-    def run_cell(self, cell):
-        """Have a cell run, and wait until it does."""
+    def run_cell(self, cell, source=None):
+        """Have a cell run, with another source if one is given, and wait until it does."""
+        if source is not None:
+            self.page.evaluate("([k, text]) => window.book.content.widgets[k].model.sharedModel.setSource(text)", [cell, source])
         self.page.evaluate(
             "(cell) => { window.book.content.activeCellIndex = cell; window.jupyterapp.commands.execute('notebook:run-cell'); }",
             cell,

@@ -118,10 +118,13 @@ def test_an_analysis_from_the_cube_to_the_script(open_notebook, make, kind, tmp_
         cut(nb, tmp_path)
         steer(nb)
         fit(nb)
-        keep(nb, tmp_path)
+        script = keep(nb, tmp_path)
         assert_same_pictures(nb)
         assert page_errors(nb) == []
         assert nb.cell_errors() == []
+        # the kernel's work, which no page changes
+        if kind == "lab":
+            assert_script_repeats(nb, script, tmp_path)
 
 
 def look(nb):
@@ -265,7 +268,7 @@ def fit(nb):
 
 
 def keep(nb, folder):
-    """Write the results, and run the script in a process of its own: it comes to the same."""
+    """Write the results, and show the script, which is the one that was written."""
     nb.tab("Keep")
     nb.type("folder", folder / "results")
     nb.press("save")
@@ -276,6 +279,11 @@ def keep(nb, folder):
     nb.page.wait_for_function("document.querySelector('.sting-script textarea').value.includes('fit_streamline')")
     script = nb.control("script", "textarea").input_value()
     assert (folder / "results" / "explorer.py").read_text(encoding="utf-8").strip() == script.strip()
+    return script
+
+
+def assert_script_repeats(nb, script, folder):
+    """The script comes to the same in a process of its own."""
     (folder / "script.py").write_text(script.replace('save_folder="sting_results"', "save_folder=None"), encoding="utf-8")
     code = (
         "import json, runpy; result = runpy.run_path('script.py', run_name='__main__')['result'];"
@@ -552,6 +560,31 @@ def test_it_fits_into_narrow_and_wide_windows(ours):
                 assert nb.page.evaluate(OVERFLOW) == [], (width, tab)
     finally:
         nb.page.set_viewport_size({"width": 1500, "height": 1400})
+
+
+#: A view whose second map never hears that the browser is there: on a busy machine that happens once in some thirty views.
+LOSSY = """\
+from sting.explorer.canvas import PanelCanvas
+lost, handle = [], PanelCanvas._handle_message
+def lossy(canvas, sender, content, buffers):
+    if canvas.panel.name == "moment" and content["type"] == "initialized" and not lost:
+        lost.append(content)
+    else:
+        handle(canvas, sender, content, buffers)
+PanelCanvas._handle_message = lossy
+plain = NotebookView(explorer.state)
+plain.widget"""
+
+
+@in_("ordinary")
+def test_a_lost_first_message_leaves_no_panel_empty(ours):
+    nb = ours
+    nb.run_cell(2, LOSSY)
+    nb.until("len(lost)", 1)
+    nb.drawn()
+    nb.settle()
+    assert_same_pictures(nb, "plain", root=1)
+    assert nb.lines("moment", root=1) == nb.lines("moment")
 
 
 @in_("ordinary")

@@ -239,9 +239,11 @@ def _remaining(job, fraction):
 
 def _finish(result):
     """Samples of a fit, which need its uncertainties, and what is to be said of it; all that compiles is done after this."""
-    _ = result.notes
     try:
+        _ = result.notes
         ra, dec, velocity = result.sample_streamlines(N_SAMPLES, n_points=N_POINTS, seed=0)
     except np.linalg.LinAlgError:
         return None, result.status
+    except Exception as error:  # in a thread of its own nobody else would hear of it
+        return None, f"The fit ended, but its uncertainties failed: {error}"
     return np.stack([ra.value, dec.value, velocity.value], axis=-1), result.status

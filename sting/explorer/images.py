@@ -119,7 +119,7 @@ class CubeImages:
             there = np.isfinite(image) & (image != 0)
             np.add(total, image, out=total, where=there)
             seen |= there
-            bright = image > 3 * self.noise
+            bright = there & (image > 3 * self.noise)
             weight[bright] += image[bright]
             weighted[bright] += image[bright] * self.velocity[i]
         with np.errstate(invalid="ignore", divide="ignore"):

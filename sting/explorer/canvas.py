@@ -1,6 +1,15 @@
 """ipympl canvases for the panels: made without pyplot, so that no ``%matplotlib`` line is needed, and safe against threads."""
 
-from ipympl.backend_nbagg import Canvas, FigureManager
+import matplotlib as mpl
+
+# ipympl makes itself the backend when it is imported: that is the user's to choose
+_chosen = dict.__getitem__(mpl.rcParams, "backend")
+from ipympl.backend_nbagg import Canvas, FigureManager  # noqa: E402
+
+if isinstance(_chosen, str):
+    mpl.use(_chosen)
+else:  # none was chosen yet
+    dict.__setitem__(mpl.rcParams, "backend", _chosen)
 
 
 class PanelCanvas(Canvas):

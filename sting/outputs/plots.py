@@ -52,7 +52,8 @@ def show(figures):
     if mpl.get_backend().lower() == "agg":  # no screen
         return
     for figure in figures:
-        manager = plt.new_figure_manager_given_figure(plt.get_fignums()[-1] + 1 if plt.get_fignums() else 1, figure)
+        number = max(plt.get_fignums(), default=0) + 1
+        manager = plt._get_backend_mod().new_figure_manager_given_figure(number, figure)
         manager.show()
     plt.show()
 

@@ -85,7 +85,9 @@ class TestTwoOfThem:
         assert first.wait(60)
         assert second.wait(60)
         assert (first.phase, second.phase) == ("stopped", "done")
-        assert (first.session.values["r0"], second.session.values["r0"]) == (2500, 1600)
+        # stopped before or after its second step
+        assert first.session.values["r0"] in (2500, 2600)
+        assert second.session.values["r0"] == 1600
 
 
 #: Values that threads set, one parameter each.

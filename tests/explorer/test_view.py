@@ -196,7 +196,7 @@ class TestControls:
         assert "Mean velocity" in view.panels["moment"].ax.get_title(loc="left")
 
     def test_a_fit_by_its_buttons(self, state, view, control, toy):
-        toy.close(1)
+        toy.close(0)
         control("fit").click()
         assert control("fit").disabled
         assert not control("stop").disabled
@@ -431,6 +431,19 @@ class TestRegionsByHand:
         sketch.press((1, 1))
         assert not sketch.release((1, 1))
         assert not Sketch("polygon").press((0, 0), double=True)
+
+
+def test_the_backend_of_matplotlib_stays_the_user_s(tmp_path):
+    code = """
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+before = mpl.get_backend()
+import sting.explorer.notebook
+print(before == mpl.get_backend(), before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "True agg"
 
 
 class TestDisplay:

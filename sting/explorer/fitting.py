@@ -14,6 +14,9 @@ from sting.starts import iterate_search
 #: Streamlines that are drawn from the covariance of a fit, and points of each.
 N_SAMPLES, N_POINTS = 60, 100
 
+#: Seconds between two looks at a running fit: each takes time away from it.
+INTERVAL = 0.25
+
 _WORDS = {
     "compiling": "Compiling the fit: some ten seconds, once for each kind of fit in a session.",
     "fitting": "Fitting.",
@@ -63,7 +66,7 @@ class Fitting(Exploration):
         ValueError
             If nothing is cut out, no parameter is free, or bounds and start do not agree.
         """
-        job = Job(self._steps(iterate_fit, self.session.fit_keywords()), self._on_epochs, self._on_fit_end)
+        job = Job(self._steps(iterate_fit, self.session.fit_keywords()), self._on_epochs, self._on_fit_end, INTERVAL)
         self._from = self.session, self.streamer
         self.losses = np.zeros(0)
         self._launch(job, "compiling")

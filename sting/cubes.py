@@ -111,6 +111,14 @@ def beam_of(cube):
     return beam if beam is not None and beam.sr > 0 else None
 
 
+def beam_axes(cube):
+    """Major and minor axis (arcsec) and position angle (deg) of the beam of the cube, or None."""
+    beam = beam_of(cube)
+    if beam is None:
+        return None
+    return tuple(float(v) for v in (beam.major.to_value(u.arcsec), beam.minor.to_value(u.arcsec), beam.pa.to_value(u.deg)))
+
+
 def padded_fraction_and_noise(cube):
     """Fraction of the finite voxels that is exactly zero, and 1.4826 times the median absolute deviation of the others.
 

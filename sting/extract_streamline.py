@@ -12,6 +12,7 @@ from sting.core.matching import distance_metric
 from sting.cubes import (
     KMS,
     PADDED_FRACTION,
+    beam_axes,
     beam_of,
     cell_of,
     offsets,
@@ -273,7 +274,6 @@ def _beam_area(cube):
 def _meta(cube, uncertainty):
     pixel, channel = cell_of(cube)
     meta = {"uncertainty": uncertainty, "intensity_unit": cube.unit.to_string(), "pixel": pixel, "channel": channel}
-    if (beam := beam_of(cube)) is not None:
-        axes = beam.major.to_value(u.arcsec), beam.minor.to_value(u.arcsec), beam.pa.to_value(u.deg)
-        meta["beam"] = [float(value) for value in axes]
+    if (axes := beam_axes(cube)) is not None:
+        meta["beam"] = list(axes)
     return meta

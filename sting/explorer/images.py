@@ -1,10 +1,9 @@
 """Images and spectra of a cube, a channel at a time: a cube larger than the memory can be looked at."""
 
 import numpy as np
-from astropy import units as u
 from astropy.wcs.utils import pixel_to_skycoord
 
-from sting.cubes import KMS, beam_of, offsets
+from sting.cubes import KMS, beam_axes, cell_of, offsets
 
 #: Voxels from which brightness limits and noise are estimated for display.
 SAMPLE = 2_000_000
@@ -24,6 +23,8 @@ class CubeImages:
     ----------
     velocity : `~numpy.ndarray`
         Velocities of the channels (km/s), shape (n_channels,).
+    channel_width : float
+        Width of a channel (km/s).
     shape : tuple of int
         Channels, rows and columns.
     matrix, origin : `~numpy.ndarray`
@@ -47,7 +48,8 @@ class CubeImages:
         self.unit = cube.unit.to_string()
         self.matrix, self.origin = _affine(cube, star_position)
         self._last = None, None
-        self.beam = _beam(cube)
+        self.beam = beam_axes(cube)
+        self.channel_width = cell_of(cube)[1]
         self.noise, self.limits, self.peak = self._scale()
 
     def _scale(self):
@@ -142,11 +144,6 @@ class CubeImages:
         slack = 1e-3 * self.channel_width
         return np.flatnonzero((self.velocity >= low - slack) & (self.velocity <= high + slack))
 
-    @property
-    def channel_width(self):
-        """Width of a channel (km/s)."""
-        return float(np.abs(np.diff(self.velocity)).min()) if len(self.velocity) > 1 else 0.1
-
     def to_pixel(self, ra, dec):
         """Turn offsets from the star into pixel coordinates.
 
@@ -210,13 +207,6 @@ class CubeImages:
         style = "decimal" if frame else "hmsdms"
         text = f"{place.to_string(style, precision=4 if frame else 2)}{frame} ({ra:.2f}, {dec:.2f})"
         return text if value is None else f"{text} {value:.3g} {self.unit}"
-
-
-def _beam(cube):
-    beam = beam_of(cube)
-    if beam is None:
-        return None
-    return tuple(float(v) for v in (beam.major.to_value(u.arcsec), beam.minor.to_value(u.arcsec), beam.pa.to_value(u.deg)))
 
 
 def _affine(cube, star):

@@ -149,10 +149,7 @@ class NotebookView:
         with self.state.lock:
             self._sketch = None if change["new"] == "off" else Sketch(change["new"])
             if self._sketch is not None:
-                how = (
-                    "click its corners, double click to close it" if change["new"] == "polygon" else "drag from corner to corner"
-                )
-                self.state.say(f"Draw the {change['new']} on a map: {how}.")
+                self.state.say(f"Draw the {change['new']} on a map: {self._sketch.how}.")
             self._show_sketch()
 
     def _finish_sketch(self):

@@ -4,6 +4,7 @@ import base64
 import datetime
 import io
 import json
+import os
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -441,9 +442,11 @@ before = mpl.get_backend()
 import sting.explorer.notebook
 print(before == mpl.get_backend(), before)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=300)
+    environment = os.environ | {"MPLBACKEND": "svg"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=300, env=environment)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "True agg"
+    assert done.stdout.strip() == "True svg"
 
 
 class TestDisplay:

@@ -27,7 +27,7 @@ class Panel:
     title = ""
     size = (3.4, 2.6)
     margins = (0.15, 0.97, 0.15, 0.92)
-    title_height = None
+    title_height = 1.0
     #: What makes the picture old.
     topics = frozenset()
     #: What moves the live lines.
@@ -40,16 +40,26 @@ class Panel:
         self.figure.subplots_adjust(left=left, right=right, bottom=bottom, top=top)
         self.ax = self._make_axes()
         self.ax.tick_params(labelsize=8)
-        self.ax.set_title(self.title, fontsize=9, loc="left", y=self.title_height)
+        # its height is stated, or every drawing would look for it anew
+        self.heading = self.ax.set_title(self.title, fontsize=9, loc="left", y=self.title_height)
         self.live = []
         self.stale = True
         self._topics = set(self.topics)
         self.build()
+        self._fix_labels()
         self.move()
         self.prepare()
 
     def _make_axes(self):
         return self.figure.add_subplot()
+
+    def _fix_labels(self):
+        """Put the labels of the axes at the edges of the figure: to look for their places takes a third of a drawing."""
+        box, transform = self.ax.get_position(), self.figure.transFigure
+        self.ax.xaxis.set_label_coords((box.x0 + box.x1) / 2, 2 / self.figure.bbox.height, transform)
+        self.ax.yaxis.set_label_coords(2 / self.figure.bbox.width, (box.y0 + box.y1) / 2, transform)
+        self.ax.xaxis.label.set_va("bottom")
+        self.ax.yaxis.label.set_va("top")
 
     def _live(self, *args, **kwargs):
         """Make a live line."""

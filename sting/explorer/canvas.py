@@ -1,6 +1,7 @@
 """ipympl canvases for the panels: made without pyplot, so that no ``%matplotlib`` line is needed, and safe against threads."""
 
 import matplotlib as mpl
+import traitlets
 
 # ipympl makes itself the backend when it is imported: that is the user's to choose
 _chosen = dict.__getitem__(mpl.rcParams, "backend")
@@ -25,11 +26,20 @@ class PanelCanvas(Canvas):
 
     def __init__(self, panel, lock, **kwargs):
         self.panel, self.lock = panel, lock
-        super().__init__(panel.figure, **kwargs)
-        self.manager = FigureManager(self, 0)
-        # matplotlib's keys (l for a logarithmic axis, q for quit) would surprise in a notebook
-        self.mpl_disconnect(self.manager.key_press_handler_id)
-        self.header_visible, self.resizable, self.toolbar_position = False, False, "left"
+        # the browser may answer, on a thread of its own, as soon as it hears of the canvas; ipympl listens only after that
+        self.on_msg(self._handle_message)
+        with lock:
+            super().__init__(panel.figure, **kwargs)
+            self.manager = FigureManager(self, 0)
+            # matplotlib's keys (l for a logarithmic axis, q for quit) would surprise in a notebook
+            self.mpl_disconnect(self.manager.key_press_handler_id)
+            self.header_visible, self.resizable, self.toolbar_position = False, False, "left"
+
+    @traitlets.default("_size")
+    def _first_size(self):
+        # known from the start: ipympl tells it afterwards, in two messages that the browser may take in the wrong order
+        _, _, width, height = self.panel.figure.bbox.bounds
+        return width, height
 
     def _handle_message(self, *args, **kwargs):
         # callbacks may come on a thread of their own (ipykernel 7), and matplotlib is not made for that
@@ -41,3 +51,11 @@ class PanelCanvas(Canvas):
         with self.lock:
             self.panel.prepare()
             super().draw()
+
+    def send_whole(self):
+        """Draw the panel and send all of its picture, asked or not.
+
+        On a busy machine one of the first messages is lost at times, and the canvas would wait for ever for the answer.
+        """
+        self.syncing_data_url, self._force_full = False, True
+        self.draw()

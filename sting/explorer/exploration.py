@@ -137,6 +137,9 @@ class Exploration:
         now = time.monotonic()
         if key is None or self._last_key[0] != key or now - self._last_key[1] > UNDO_PAUSE:
             self._undo.append(before)
+        elif self._undo[-1] == after:  # moved there and back
+            self._undo.pop()
+            key = None
         self._last_key = key, now
         self._redo.clear()
         self._tell(*topics)

@@ -13,7 +13,9 @@ class LiveLayer(anywidget.AnyWidget):
     """Draws lines of matplotlib above the panels whose names they bear."""
 
     _esm = Path(__file__).with_name("live.js")
+    #: How many points each line has, then their places, as float32.
     xy = traitlets.Bytes(b"").tag(sync=True)
+    #: What they look like.
     lines = traitlets.List([]).tag(sync=True)
     #: Number of panels that the browser found; until then the lines belong into the pictures.
     attached = traitlets.Int(0).tag(sync=True)
@@ -36,14 +38,13 @@ class LiveLayer(anywidget.AnyWidget):
             if moved is None or panel.name in moved:
                 self._places[panel.name] = _pixels(panel)
         places = [xy for panel in panels for xy in self._places[panel.name]]
-        counts = [len(xy) for xy in places]
         # a count at the end makes two sendings differ even where only colours or limits do
         self._count = (self._count + 1) % 1_000_000
         with self.hold_sync():
-            if moved is None or counts != [line["n"] for line in self.lines]:
-                lines = [(panel, line) for panel in panels for line in panel.live]
-                self.lines = [_look(panel, line, n) for (panel, line), n in zip(lines, counts, strict=True)]
-            self.xy = np.append(np.concatenate(places), self._count).astype("<f4").tobytes()
+            if moved is None:
+                self.lines = [_look(panel, line) for panel in panels for line in panel.live]
+            head = [len(xy) for xy in places]
+            self.xy = np.concatenate([head, *(xy.ravel() for xy in places), [self._count]]).astype("<f4").tobytes()
 
 
 def _pixels(panel):
@@ -63,7 +64,7 @@ def _pixels(panel):
     return found
 
 
-def _look(panel, line, n):
+def _look(panel, line):
     height, dpi = panel.figure.bbox.height, panel.figure.dpi / 72
     box = panel.figure.bbox if hasattr(line, "get_data_3d") else panel.ax.bbox
     marker = line.get_marker()
@@ -71,7 +72,6 @@ def _look(panel, line, n):
     halo = line.get_path_effects()
     return {
         "panel": panel.name,
-        "n": n,
         "color": to_hex(line.get_color()),
         "width": width,
         "halo": halo[0]._gc["linewidth"] * dpi if halo else 0,

@@ -15,13 +15,13 @@ function shape(c, marker, x, y, s) {
     c.lineTo(x, y + s / 2);
   }
 }
-function paint(c, line, a, k) {
+function paint(c, line, a, k, n) {
   c.save();
   c.beginPath(); c.rect(...line.clip); c.clip();
   c.strokeStyle = line.color; c.lineWidth = line.width; c.setLineDash(line.dash); c.lineJoin = 'round';
   if (line.marker) {
     c.fillStyle = line.face; c.strokeStyle = line.edge; c.lineWidth = line.edgeWidth;
-    for (let j = 0; j < line.n; j++, k += 2) {
+    for (let j = 0; j < n; j++, k += 2) {
       shape(c, line.marker, a[k], a[k + 1], line.size);
       if (line.marker !== '+') c.fill();
       c.stroke();
@@ -29,7 +29,7 @@ function paint(c, line, a, k) {
   } else {
     let pen = false;
     c.beginPath();
-    for (let j = 0; j < line.n; j++, k += 2) {
+    for (let j = 0; j < n; j++, k += 2) {
       if (!isFinite(a[k]) || !isFinite(a[k + 1])) { pen = false; continue; }
       if (pen) c.lineTo(a[k], a[k + 1]); else c.moveTo(a[k], a[k + 1]);
       pen = true;
@@ -41,7 +41,6 @@ function paint(c, line, a, k) {
     c.stroke();
   }
   c.restore();
-  return k;
 }
 function render({ model, el }) {
   const layers = new Map();
@@ -76,11 +75,11 @@ function render({ model, el }) {
       const c = found[name].layer.getContext('2d');
       c.clearRect(0, 0, found[name].layer.width, found[name].layer.height);
     }
-    let k = 0;
-    for (const line of lines) {
-      if (found[line.panel]) k = paint(found[line.panel].layer.getContext('2d'), line, a, k);
-      else k += 2 * line.n;
-    }
+    let k = lines.length;
+    lines.forEach((line, j) => {
+      if (found[line.panel]) paint(found[line.panel].layer.getContext('2d'), line, a, k, a[j]);
+      k += 2 * a[j];
+    });
     const attached = names.filter((name) => found[name]).length;
     if (attached === names.length && model.get('attached') !== attached) {
       model.set('attached', attached);

@@ -83,13 +83,10 @@ class NotebookView:
     def _on_attached(self, _):
         """The browser found all panels: from now on their pictures are drawn without the lines (saved ones keep them)."""
         with self.state.lock:
-            for canvas in self.canvases.values():
-                if canvas.syncing_data_url:  # its first message was lost, and without it it stays empty
-                    canvas._handle_message(canvas, {"type": "initialized"}, [])
             for name, panel in self.panels.items():
                 for line in panel.live:
                     line.set_animated(self.is_live)
-                self.canvases[name].draw_idle()
+                self.canvases[name].send_whole()
             self._send_lines()
 
     def _on_draw(self, event, name):

@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.collections import LineCollection
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from scipy.spatial import cKDTree
 
 from sting.explorer.artists import DARK, MODEL, PIXEL, SAMPLES, STAR, ErrorBars, Panel
@@ -17,7 +17,7 @@ class VelocityPanel(Panel):
     title = "Velocity"
     size = (3.4, 2.9)
     margins = (0.15, 0.97, 0.14, 0.91)
-    topics = frozenset({"cut", "result", "parameters", "display.pv_axis", "display.channel"})
+    topics = frozenset({"cut", "result", "display.pv_axis", "display.channel"})
     live_topics = frozenset({"model", "cut", "display.pv_axis"})
 
     def build(self):
@@ -26,10 +26,11 @@ class VelocityPanel(Panel):
         self.image.set_mouseover(False)
         self.points = ErrorBars(ax, DARK)
         self.samples = ax.add_collection(LineCollection([], colors=SAMPLES, linewidths=0.5, alpha=0.5, zorder=3), autolim=False)
-        self.systemic = ax.axhline(0, color="0.4", ls="--", lw=1, zorder=1)
         self.channel = ax.axhline(0, color=PIXEL, lw=1, zorder=1)
+        # from side to side, wherever the axes are zoomed to
+        self.systemic = self._live([0, 1], [0, 0], color="0.4", ls="--", lw=1, zorder=1, transform=ax.get_yaxis_transform())
         self.model = self._live([], [], color=MODEL, lw=2, zorder=6)
-        ax.set_ylabel("velocity (km/s)", fontsize=8, labelpad=1)
+        ax.set_ylabel("velocity (km/s)", fontsize=8)
         self._limits_for = None
 
     @property
@@ -56,18 +57,18 @@ class VelocityPanel(Panel):
         curve = self.state.comparison.curve
         x = path_length(curve) if self.along_path else np.hypot(curve[:, 0], curve[:, 1])
         self.model.set_data(x, curve[:, 2])
+        self.systemic.set_ydata([self.state.session.values["v_lsr"]] * 2)
 
     def refresh(self, topics):
         state = self.state
         self.channel.set_ydata([state.images.velocity[state.display.channel]] * 2)
-        self.systemic.set_ydata([state.session.values["v_lsr"]] * 2)
         if topics & {"cut", "result", "display.pv_axis"}:
             self._refresh_cut()
 
     def _refresh_cut(self):
         state, ax = self.state, self.ax
         ax.set_xlabel(
-            "length along the model (arcsec)" if self.along_path else "projected radius (arcsec)", fontsize=8, labelpad=1
+            "length along the model (arcsec)" if self.along_path else "projected radius (arcsec)", fontsize=8
         )
         samples = state.samples
         segments = [] if samples is None else [np.stack([self._x(*s.T[:2]), s[:, 2]], axis=-1) for s in samples]
@@ -132,8 +133,8 @@ class SpectrumPanel(Panel):
         )
         if images.velocity.min() == images.velocity.max():
             self.ax.set_xlim(images.velocity[0] - 1, images.velocity[0] + 1)
-        self.ax.set_xlabel("velocity (km/s)", fontsize=8, labelpad=1)
-        self.ax.set_ylabel(images.unit, fontsize=8, labelpad=1)
+        self.ax.set_xlabel("velocity (km/s)", fontsize=8)
+        self.ax.set_ylabel(images.unit, fontsize=8)
 
     def move(self):
         x, y = self.state.pixel
@@ -159,6 +160,9 @@ class OrbitPanel(Panel):
     title_height = 0.93
     topics = frozenset({"cut", "result"})
     live_topics = frozenset({"model"})
+
+    def _fix_labels(self):
+        pass  # they turn with the axes
 
     def _make_axes(self):
         ax = self.figure.add_subplot(projection="3d", computed_zorder=False)
@@ -217,8 +221,8 @@ class ResidualPanel(Panel):
         for level in (-1, 0, 1):
             ax.axhline(level, color="0.6", lw=0.6 + 0.4 * (level == 0), ls="-" if level == 0 else ":", zorder=0)
         self.lines = [self._live([], [], marker, color=color, ms=5, ls="none", zorder=3) for marker, color in self._looks]
-        ax.set_xlabel("point, from the outside in", fontsize=8, labelpad=1)
-        ax.set_ylabel("data - model (sigma)", fontsize=8, labelpad=1)
+        ax.set_xlabel("point, from the outside in", fontsize=8)
+        ax.set_ylabel("data - model (sigma)", fontsize=8)
         ax.set_ylim(-4, 4)
         self.legend = None
 
@@ -253,13 +257,13 @@ class LossPanel(Panel):
         self.best = self._live([], [], "o", color=MODEL, ms=5, zorder=4)
         self.ax.set_yscale("log")
         # plain numbers: no formulas in what changes
-        plain = FuncFormatter(lambda value, _: f"{value:g}")
-        self.ax.yaxis.set_major_formatter(plain)
-        self.ax.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
+        self.ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=7))
+        self.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        self.ax.yaxis.set_minor_locator(NullLocator())
         self.ax.set(xlim=(0, 1000), ylim=(0.1, 100))
         self.ax.xaxis.set_major_locator(MaxNLocator(4))
-        self.ax.set_xlabel("epoch", fontsize=8, labelpad=1)
-        self.ax.set_ylabel("chi2 + priors", fontsize=8, labelpad=1)
+        self.ax.set_xlabel("epoch", fontsize=8)
+        self.ax.set_ylabel("chi2 + priors", fontsize=8)
 
     def move(self):
         losses = np.asarray(self.state.losses)
@@ -278,14 +282,21 @@ class LossPanel(Panel):
         right = self.ax.get_xlim()[1]
         fits = finite.min() > low and finite.max() < high and len(losses) <= right + 1
         if not fits or "result" in self._topics:
-            last = len(losses) if not self.state.busy else max(1.5 * len(losses), 200)
-            self.ax.set(xlim=(0, max(last, 10)), ylim=(finite.min() / 2, 2 * finite.max()))
+            # while a fit runs there is room for what comes: drawing the axes anew takes time from it
+            room, last = (10, _round_above(1.5 * len(losses))) if self.state.busy else (2, len(losses))
+            self.ax.set(xlim=(0, max(last, 10)), ylim=(finite.min() / room, 2 * finite.max()))
             self.stale = True
 
     def notice(self, topics):
         self._topics |= topics & self.topics
         _, moved = super().notice(topics)
         return self.stale, moved
+
+
+def _round_above(number):
+    """The first of 1, 2, 5, 10, 20, 50 ... that is not below a number of at least 1."""
+    power = 10.0 ** np.floor(np.log10(number))
+    return next(step * power for step in (1, 2, 5, 10) if step * power >= number)
 
 
 def path_length(curve):

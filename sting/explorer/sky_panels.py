@@ -40,8 +40,8 @@ class SkyPanel(Panel):
         self.colorbar = self.figure.colorbar(self.image, cax=self.figure.add_axes((box.x1 + 0.015, box.y0, 0.025, box.height)))
         self.colorbar.ax.tick_params(labelsize=7)
         ax.set_facecolor("#d8d8d8")
-        ax.set_xlabel("RA offset (arcsec)", fontsize=8, labelpad=1)
-        ax.set_ylabel("Dec offset (arcsec)", fontsize=8, labelpad=1)
+        ax.set_xlabel("RA offset (arcsec)", fontsize=8)
+        ax.set_ylabel("Dec offset (arcsec)", fontsize=8)
         ax.plot(0, 0, "*", color=STAR, mec="k", mew=0.8, ms=12, zorder=8)
         self._draw_beam()
         self._draw_scale_bar()
@@ -153,7 +153,7 @@ class MapPanel(SkyPanel):
                 vmin=min(low, high), vmax=max(high, low + 1e-30), stretch=_STRETCHES[display.stretch](), clip=True
             )
         self.show(image, norm, display.colormap)
-        self.ax.set_title(f"Channel {display.channel}: {images.velocity[display.channel]:.2f} km/s", fontsize=9, loc="left")
+        self.heading.set_text(f"Channel {display.channel}: {images.velocity[display.channel]:.2f} km/s")
         self._refresh_contours(image if display.contours else None)
 
     def _refresh_contours(self, image):
@@ -201,7 +201,7 @@ class MomentPanel(SkyPanel):
         self.show(image, norm, "RdBu_r" if order else state.display.colormap)
         words = "Mean velocity (km/s)" if order else f"Integrated ({state.images.unit} km/s)"
         span = [v for v in limits if v is not None]
-        self.ax.set_title(words + (f", {_range_words(*limits)}" if span else ""), fontsize=9, loc="left")
+        self.heading.set_text(words + (f", {_range_words(*limits)}" if span else ""))
 
 
 def _range_words(low, high):

@@ -203,6 +203,15 @@ class TestQuickChanges:
         state.undo()
         assert (state.session.values["r0"], state.session.values["mass"]) == (2700, 4)
 
+    def test_there_and_back_is_no_step(self, state, clock):
+        before = state.parameters["r0"]
+        self.drag(state, clock, "r0", 2100, 2200, before)
+        assert not state.can_undo
+        self.drag(state, clock, "r0", 2300)
+        state.undo()
+        assert state.parameters["r0"] == before
+        assert not state.can_undo
+
     def test_undo_ends_it(self, state, clock):
         self.drag(state, clock, "r0", 2100)
         state.undo()

@@ -315,9 +315,10 @@ class TestPanels:
 class TestLiveLines:
     def test_are_in_the_pixels_of_the_canvas(self, state, view):
         layer, panel = view.layer, view.panels["map"]
-        numbers = np.frombuffer(layer.xy, "<f4")[:-1].reshape(-1, 2)
-        assert len(numbers) == sum(line["n"] for line in layer.lines)
-        x, y = numbers[:200].T
+        numbers = np.frombuffer(layer.xy, "<f4")
+        counts, sent = numbers[: len(layer.lines)], numbers[len(layer.lines) : -1].reshape(-1, 2)
+        assert len(sent) == counts.sum()
+        x, y = sent[:200].T
         places = panel.ax.transData.transform(state.comparison.curve[:, :2])
         np.testing.assert_allclose(x, places[:, 0], rtol=1e-5)
         np.testing.assert_allclose(y, panel.figure.bbox.height - places[:, 1], rtol=1e-5)
@@ -331,6 +332,21 @@ class TestLiveLines:
         state.set_value("theta0", 40 * u.deg)
         assert view.layer.xy != before
         assert len(sent) == 1
+
+    @pytest.mark.parametrize("name", ["theta0", "v_lsr"])
+    def test_move_without_a_picture_drawn_anew(self, state, view, name, monkeypatch):
+        drawn = []
+        for how in ("draw", "draw_idle"):
+            monkeypatch.setattr(notebook.PanelCanvas, how, lambda canvas: drawn.append(canvas.panel.name))
+        view.layer.attached = len(view.panels)
+        assert sorted(drawn) == sorted(view.panels)
+        drawn.clear()
+        state.set_value(name, state.parameters[name] * 1.001)
+        assert drawn == []
+        view.layer.attached = 0
+        drawn.clear()
+        state.set_value(name, state.parameters[name] * 1.001)
+        assert {"map", "pv"} <= set(drawn)
 
     def test_are_left_out_of_pictures_only_while_the_browser_draws_them(self, state, view):
         line, figure = view.panels["map"].model, view.panels["map"].figure

@@ -67,9 +67,7 @@ class VelocityPanel(Panel):
 
     def _refresh_cut(self):
         state, ax = self.state, self.ax
-        ax.set_xlabel(
-            "length along the model (arcsec)" if self.along_path else "projected radius (arcsec)", fontsize=8
-        )
+        ax.set_xlabel("length along the model (arcsec)" if self.along_path else "projected radius (arcsec)", fontsize=8)
         samples = state.samples
         segments = [] if samples is None else [np.stack([self._x(*s.T[:2]), s[:, 2]], axis=-1) for s in samples]
         self.samples.set_segments(segments)

@@ -15,6 +15,7 @@ _MODULES = (
     "gradient_descent",
     "outputs",
     "parameters",
+    "sky_regions",
     "starts",
     "stream_lines_grad",
     "synthetic",

@@ -1,13 +1,13 @@
 """Which voxels of a cube a cut keeps: velocity range, box of offsets, regions and threshold."""
 
 from numbers import Real
-from pathlib import Path
 
 import numpy as np
 from astropy import units as u
 
 from sting.cubes import KMS, PADDED_FRACTION, offsets, quantity
 from sting.messages import refuse
+from sting.sky_regions import read_regions, region_mask
 
 
 def masked_before(padded):
@@ -32,7 +32,7 @@ def cut_streamer(cube, vmin, vmax, box, rms_thresh, region, center, noise):
     _check_overlap(mask, "xmin, xmax, ymin, ymax", "Widen the box of offsets.")
     if region is not None:
         # both masks on the whole image, to whose pixels a region in pixel coordinates refers
-        mask = mask & _region_mask(cut, region)
+        mask = mask & region_mask(read_regions(region), cut.wcs.celestial, cut.shape[1:])
         _check_overlap(mask, "region", "Check its position and its coordinate frame.")
     cut = _cut_sky(cut, mask)
     if bright is not None:
@@ -97,90 +97,3 @@ def _cut_sky(cube, mask):
 def _check_overlap(mask, name, cure):
     if not mask.any():
         refuse(name, "overlap the cube", "no pixel in common", cure)
-
-
-def _region_mask(cube, region):
-    """Pixels whose centre lies in any of the regions and in none of those to be excluded, shape (ny, nx)."""
-    from regions import LinePixelRegion, PixCoord, PointPixelRegion, RegionMeta
-
-    regions = read_regions(region)
-    if not regions:
-        refuse(
-            "region",
-            "hold at least one region",
-            "none",
-            "The file may be empty or in unsupported coordinates; save it in fk5 or icrs.",
-        )
-    y, x = np.indices(cube.shape[1:])
-    included, allowed = [], np.ones(x.shape, bool)
-    for one in regions:
-        pixel = one.to_pixel(cube.wcs.celestial) if hasattr(one, "to_pixel") else one
-        if isinstance(pixel, PointPixelRegion | LinePixelRegion):
-            refuse("region", "enclose an area", type(one).__name__, "Remove points, lines and text from the file.")
-        # without its meta: some versions of regions turn an excluded region inside out by themselves
-        inside = pixel.copy(meta=RegionMeta()).contains(PixCoord(x, y))
-        if one.meta.get("include", True):
-            included.append(inside)
-        else:
-            allowed &= ~inside
-    return allowed & np.any(included, axis=0) if included else allowed
-
-
-def is_file(path):
-    """Whether a path is that of a file; a text that is no path at all is none."""
-    try:
-        return Path(path).is_file()
-    except (OSError, ValueError):
-        return False
-
-
-def read_regions(region):
-    """A list of regions from a region, a list of them, or a ds9 or CRTF file."""
-    from regions import Region
-
-    if isinstance(region, Region):
-        return [region]
-    if not isinstance(region, str | Path):
-        try:
-            regions = list(region)
-        except TypeError:
-            regions = [region]
-        for one in regions:
-            if not isinstance(one, Region):
-                refuse(
-                    "region",
-                    "be a region, a list of regions, or a file",
-                    repr(one),
-                    "Make it with the package regions.",
-                    TypeError,
-                )
-        return regions
-    path = Path(region)
-    if not is_file(path):
-        refuse(
-            "region",
-            "be a region or an existing ds9 or CRTF file",
-            repr(str(region)),
-            "Check the path.",
-            FileNotFoundError,
-        )
-    return parse_regions(path.read_text(encoding="utf-8", errors="replace"), path.name)
-
-
-def parse_regions(text, name):
-    """Regions from the text of a ds9 or CRTF file; ``name`` is that of the file, for the message if it cannot be read."""
-    from regions import Regions
-
-    named_crtf = name.lower().endswith(".crtf") and not text.startswith("# Region file format: DS9")
-    kind = "crtf" if named_crtf or text.startswith("#CRTF") else "ds9"
-    try:
-        if kind == "crtf" and not text.startswith("#CRTF"):
-            raise ValueError("it does not begin with #CRTF")
-        return list(Regions.parse(text, format=kind))
-    except Exception as error:
-        refuse(
-            "region",
-            f"be a readable {kind} file",
-            f"{name!r} ({error})",
-            "Save it again as a ds9 or CRTF region file.",
-        )

@@ -3,8 +3,6 @@
 import html
 import io
 import math
-import os
-import tempfile
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -19,6 +17,7 @@ from sting.core import sky
 from sting.core.descent import Stop
 from sting.core.likelihood import MODEL_PARAMETERS, NAMED_PARAMETERS, Settings, match, named_vector, parameters, path_of
 from sting.errors import MINIMUM_GAIN, Uncertainties, estimate_uncertainties, sample_coordinates
+from sting.files import write_text
 from sting.messages import in_float64, refuse
 from sting.parameters import PARAMETERS, ROTATIONS, to_quantity
 from sting.stream_lines_grad import streamline
@@ -401,12 +400,7 @@ class FitResult:
         FileExistsError
             If the file exists and ``overwrite`` is False.
         """
-        path = Path(path)
-        if path.exists() and not overwrite:
-            refuse("path", "not exist yet", repr(str(path)), "Pass overwrite=True or another name.", FileExistsError)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".sting-") as folder:
-            (Path(folder) / "fit.ecsv").write_text(self.to_text(), encoding="utf-8")
-            os.replace(Path(folder) / "fit.ecsv", path)
+        write_text(path, self.to_text(), overwrite=overwrite)
 
     def to_text(self):
         """Return what `write` writes.

@@ -8,8 +8,9 @@ import numpy as np
 
 from sting.core.transforms import mu_from, omega_from
 from sting.cubes import KMS, quantity
-from sting.cuts import check_threshold, is_file, parse_regions, read_regions
-from sting.explorer.session import Display, regions_of, regions_text
+from sting.cuts import check_threshold
+from sting.explorer.session import Display, regions_of
+from sting.files import is_file
 from sting.messages import check_choice, check_whole, in_float64, refuse
 from sting.parameters import (
     PARAMETERS,
@@ -22,6 +23,7 @@ from sting.parameters import (
     to_internal,
 )
 from sting.problem import LOSS_METHODS, MATCHINGS, OPTIMIZERS
+from sting.sky_regions import parse_regions, read_regions, regions_text
 
 STRETCHES = ("linear", "sqrt", "log", "asinh")
 PV_AXES = ("radius", "path")
@@ -140,7 +142,7 @@ def named_regions(source, name=None, taken=()):
     elif isinstance(source, str | Path) and is_file(source):
         text, default = Path(source).read_text(encoding="utf-8", errors="replace"), Path(source).name
     else:
-        text, default = regions_text(_simple(read_regions(source))), "region"
+        text, default = regions_text(read_regions(source)), "region"
     name = name or default
     if not parse_regions(text, name):
         refuse("region", "hold at least one region", f"none in {name!r}", "The file may be empty or in unsupported coordinates.")
@@ -148,15 +150,6 @@ def named_regions(source, name=None, taken=()):
     while unique in taken:
         unique, k = f"{name} ({k})", k + 1
     return ((unique, text),)
-
-
-def _simple(regions):
-    from regions import CompoundPixelRegion, CompoundSkyRegion
-
-    for region in regions:
-        if isinstance(region, CompoundPixelRegion | CompoundSkyRegion):
-            refuse("region", "be a shape that a ds9 file can hold", type(region).__name__, "Give its parts as a list.")
-    return regions
 
 
 def model(guess, v_lsr=None, initial=None, fixed=None, bounds=None, priors=None):

@@ -13,11 +13,13 @@ from sting.cubes import KMS, PADDED_FRACTION, open_cube, padded_fraction_and_noi
 from sting.cuts import cut_streamer, masked_before
 from sting.explorer import choices
 from sting.explorer.images import CubeImages
-from sting.explorer.session import Display, Session, regions_of, regions_text, write_text
+from sting.explorer.session import Display, Session, regions_of
 from sting.extract_streamline import reduce_to_1D
+from sting.files import write_text
 from sting.messages import check_choice, refuse
 from sting.parameters import ROTATIONS, check_distance, rotation_name, to_quantity
 from sting.preview import Preview
+from sting.sky_regions import regions_text
 
 #: A cut of more voxels than this is taken for one that is not finished.
 MOST_VOXELS = 5_000_000

@@ -1,14 +1,12 @@
 """What an exploration is: everything the user has chosen, immutable, comparable and writable as JSON."""
 
 import json
-import os
-import tempfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from sting.cuts import parse_regions
 from sting.messages import refuse
 from sting.parameters import ROTATIONS
+from sting.sky_regions import parse_regions
 
 __all__ = ["Display", "Session"]
 
@@ -147,54 +145,6 @@ def regions_of(session):
     list of `~regions.Region`
     """
     return [region for name, text in session.regions for region in parse_regions(text, name)]
-
-
-def regions_text(regions):
-    """Write regions as ds9 text that reads back as the same.
-
-    Parameters
-    ----------
-    regions : iterable of `~regions.Region`
-        The regions.
-
-    Returns
-    -------
-    str
-    """
-    from regions import RegionMeta, Regions, RegionVisual
-
-    lines = ["# Region file format: DS9"]
-    for region in regions:
-        plain = region.copy(meta=RegionMeta(), visual=RegionVisual())
-        # the frame stands in the same line or in one of its own
-        _, *written = Regions([plain]).serialize(format="ds9", precision=12).strip().splitlines()
-        frame, shape = "; ".join(written).split("; ", 1)
-        # as ds9 writes what is excluded; some versions of regions do not
-        lines.append(f"{frame}; {'' if region.meta.get('include', True) else '-'}{shape}")
-    return "\n".join(lines) + "\n"
-
-
-def write_text(path, text):
-    """Write a file under a temporary name and move it into place.
-
-    Parameters
-    ----------
-    path : str or path-like
-        The file.
-    text : str
-        Its content.
-    """
-    path = Path(path)
-    if not path.absolute().parent.is_dir():
-        refuse("path", "lie in an existing folder", repr(str(path)), "Create the folder first.", OSError)
-    handle, name = tempfile.mkstemp(dir=path.absolute().parent, prefix=".sting-")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def dumps(state):

@@ -10,7 +10,8 @@ from sting.explorer import choices
 from sting.explorer.exploration import locked
 from sting.explorer.fitting import Fitting
 from sting.explorer.script import script_of
-from sting.explorer.session import Display, dumps, loads, write_text
+from sting.explorer.session import Display, dumps, loads
+from sting.files import write_text
 from sting.fit_result import FitResult
 from sting.messages import named_keywords, refuse
 from sting.parameters import to_internal

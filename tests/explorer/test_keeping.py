@@ -1,7 +1,6 @@
 """What is written: the folder of results, the script that repeats the fit, and the state that can be taken up again."""
 
 import json
-import os
 import runpy
 import subprocess
 import sys
@@ -392,16 +391,14 @@ class TestNothingHalfWritten:
         state.save_state("state.json")
         assert [path.name for path in tmp_path.iterdir()] == ["state.json"]
 
-    @pytest.mark.parametrize("where", ["os.replace", "os.fdopen"])
+    @pytest.mark.parametrize("where", ["os.replace", "Path.write_text"])
     def test_the_old_file_stays_if_writing_fails(self, state, tmp_path, monkeypatch, where):
         (tmp_path / "state.json").write_text("old")
 
-        def fail(handle, *arguments, **keywords):
-            if isinstance(handle, int):
-                os.close(handle)
+        def fail(*arguments, **keywords):
             raise OSError("the disk is full")
 
-        monkeypatch.setattr(f"sting.explorer.session.{where}", fail)
+        monkeypatch.setattr(f"sting.files.{where}", fail)
         with pytest.raises(OSError, match="the disk is full"):
             state.save_state(tmp_path / "state.json")
         assert [path.name for path in tmp_path.iterdir()] == ["state.json"]

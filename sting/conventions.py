@@ -1,8 +1,8 @@
 """From the angles of the literature and of other codes to ``inc`` and ``pa``, and back.
 
-A disk or an outflow rarely gives one axis: which way it points needs the sense of the rotation and the side that is nearer. The
-functions ``from_...`` therefore return a list of all axes that agree with what is known, each a dict to be merged into the
-parameters. A bare number is an angle in radians, as everywhere in the package.
+A disk or an outflow rarely gives one axis: which way it points needs the sense of the rotation and the side that is nearer.
+The functions ``from_...`` therefore return a list of all axes that agree with what is known, each a dict to be merged into
+the parameters. A bare number is an angle in radians, as everywhere in the package.
 """
 
 import math
@@ -55,8 +55,8 @@ def from_disk(inclination, *, pa_redshifted=None, pa_major=None, pa_near=None, r
     Returns
     -------
     list of dict
-        ``inc`` and ``pa`` in deg of each axis: four of them if nothing but the major axis is known, two if one of the redshifted
-        side, the near side and the rotation is, one if two are. Of an edge-on disk there are half as many.
+        ``inc`` and ``pa`` in deg of each axis: four of them if nothing but the major axis is known, two if one of the
+        redshifted side, the near side and the rotation is, one if two are. Of an edge-on disk there are half as many.
 
     Raises
     ------
@@ -133,8 +133,8 @@ def to_disk(inc, pa):
 def from_outflow(inclination, *, pa_blue=None, pa_axis=None, rotation=None):
     """Find every rotation axis that agrees with what is known of an outflow along it.
 
-    The blueshifted lobe points towards the observer. An outflow says nothing of the sense of the rotation, so that the axis may
-    point along either lobe.
+    The blueshifted lobe points towards the observer. An outflow says nothing of the sense of the rotation, so that the axis
+    may point along either lobe.
 
     Parameters
     ----------
@@ -152,14 +152,14 @@ def from_outflow(inclination, *, pa_blue=None, pa_axis=None, rotation=None):
     Returns
     -------
     list of dict
-        ``inc`` and ``pa`` in deg of each axis: two if the blueshifted lobe is known, four if not; half as many if the rotation is
-        known; two of an outflow in the plane of the sky.
+        ``inc`` and ``pa`` in deg of each axis: two if the blueshifted lobe is known, four if not; half as many if the
+        rotation is known; two of an outflow in the plane of the sky.
 
     Raises
     ------
     ValueError
-        If an angle is not finite or out of range, if both or none of the two position angles are given, or if an outflow in the
-        plane of the sky is said to have a blueshifted lobe or a rotation on the sky.
+        If an angle is not finite or out of range, if both or none of the two position angles are given, or if an outflow in
+        the plane of the sky is said to have a blueshifted lobe or a rotation on the sky.
     `~astropy.units.UnitsError`
         If something is not an angle.
 
@@ -195,8 +195,8 @@ def to_outflow(inc, pa):
     Returns
     -------
     dict
-        The keywords of `from_outflow`: ``inclination`` (0 to 90 deg), ``pa_blue`` (deg) and ``rotation``; of an axis in the plane
-        of the sky ``inclination`` and ``pa_axis``, which leave open along which lobe the axis points.
+        The keywords of `from_outflow`: ``inclination`` (0 to 90 deg), ``pa_blue`` (deg) and ``rotation``; of an axis in the
+        plane of the sky ``inclination`` and ``pa_axis``, which leave open along which lobe the axis points.
 
     Raises
     ------
@@ -247,10 +247,11 @@ def flip(params):
     Notes
     -----
     The same remain: the line of the axis on the sky and in space, the disk's plane with its near side, the place in space
-    where the streamline starts, its radial velocity there, the radius, speed and time all along it, and the plane of the orbit.
+    where the streamline starts, its radial velocity there, the radius, speed and time all along it, and the plane of the
+    orbit.
 
-    The opposite are: the axis, the angular momentum of the streamline and with it the part of its velocity across the radius, and
-    the side of the disk's major axis that is redshifted. The path is turned half a turn about the line from the star to
+    The opposite are: the axis, the angular momentum of the streamline and with it the part of its velocity across the radius,
+    and the side of the disk's major axis that is redshifted. The path is turned half a turn about the line from the star to
     the start, so that it is another path on the sky.
 
     Examples
@@ -278,21 +279,22 @@ def flip(params):
 @in_float64
 @named_keywords
 def from_tipsy(start, *, theta0=90 * u.deg):
-    """Parameters of the streamline that starts as a trajectory of TIPSY does.
+    """Find parameters of the streamline that starts as a trajectory of TIPSY does.
 
-    TIPSY (Gupta et al. 2024) fits the position and the velocity of the start and knows no rotation axis. Any axis in the plane of
-    the orbit's angular momentum and of the start gives the same trajectory, so one of them has to be chosen: by ``theta0``.
+    TIPSY (Gupta et al. 2024) fits the position and the velocity of the start and knows no rotation axis. Any axis in the
+    plane of the orbit's angular momentum and of the start gives the same trajectory, so one of them has to be chosen: by
+    ``theta0``.
 
     Parameters
     ----------
-    start : dict or `pandas.Series`
+    start : dict or row of a table
         A row of TIPSY's table of fits: ``x0``, ``y0`` and ``z0``, the offsets to the east, to the north and away from the
         observer (au), ``vxy0`` and ``vxy_ang0``, the speed on the sky (km/s) and its angle from east to north (rad), ``vz0``,
         the velocity away from the observer, relative to the star (km/s), and ``Ms_val``, the mass (Msun); Quantities, or
         numbers in these units. Anything else is ignored.
     theta0 : `~astropy.units.Quantity` or float, optional
-        Polar angle of the start. The default takes the axis of the orbit itself as that of the rotation, which is a choice and no
-        measurement.
+        Polar angle of the start. The default takes the axis of the orbit itself as that of the rotation, which is a choice
+        and no measurement.
 
     Returns
     -------
@@ -302,8 +304,8 @@ def from_tipsy(start, *, theta0=90 * u.deg):
     Raises
     ------
     ValueError
-        If something is missing or not finite, if the start moves outwards or straight to the star, or if with this ``theta0`` the
-        centrifugal radius lies beyond it.
+        If something is missing or not finite, if the start moves outwards or straight to the star, or if with this ``theta0``
+        the centrifugal radius lies beyond it.
     `~astropy.units.UnitsError`
         If a unit cannot be converted.
 
@@ -408,7 +410,7 @@ def _tilt(inclination, most):
     tilt = degrees - 90 if abs(degrees - 90) > EDGE_ON else 0.0
     if not 0 < degrees < 180 or (most == 90 and tilt > 0):
         allowed = "between 0 and 180 deg" if most == 180 else "above 0 and up to 90 deg"
-        refuse("inclination", f"lie {allowed}", f"{degrees:g} deg", "0 is an axis along the line of sight, 90 deg edge-on.")
+        refuse("inclination", f"lie {allowed}", f"{degrees:g} deg", "90 deg is edge-on; a bare number is in radians.")
     return tilt
 
 
@@ -442,7 +444,7 @@ def _matching(tilt, directions, pa_near, rotation):
         check_choice("rotation", rotation, tuple(ROTATION.values()))
     for name, value in (("pa_near", pa_near), ("rotation", rotation)):
         if value is not None and not tilt:
-            refuse(name, "be left out of what is seen edge-on", value, "It cannot be seen: drop it, or correct the inclination.")
+            refuse(name, "be left out of what is seen edge-on", value, "Drop it, or correct the inclination.")
     if near is not None and NEAR_SIDE < _apart(near, directions[0]) < 180 - NEAR_SIDE:
         refuse("pa_near", "lie across the major axis", pa_near, "Give the position angle of the nearer end of the minor axis.")
     # an inclination above 90 deg has the sign already
@@ -484,16 +486,25 @@ def _position_angle(degrees):
 
 def _state(start):
     """Position (au) and velocity (km/s) along west, away and north, and mass (Msun), of a row of TIPSY's table."""
-    values = {}
-    for name, unit in TIPSY.items():
-        if name not in start:
-            refuse("start", f"hold {', '.join(TIPSY)}", f"no {name!r}", "Give a row of TIPSY's table of fits.")
-        try:
-            values[name] = u.Quantity(start[name], unit, dtype=float).value
-        except u.UnitsError:
-            refuse(f"start[{name!r}]", f"have a unit convertible to {unit}", start[name], "Change its unit.", u.UnitsError)
-        if values[name].ndim or not np.isfinite(values[name]):
-            refuse(f"start[{name!r}]", "be one finite number", start[name], "Give a number or a scalar Quantity.")
-    east, north, away, speed, angle, v_away, mass = map(float, values.values())
+    if not hasattr(start, "items"):
+        refuse("start", "be a dict or a row of a table", repr(start), "Give a row of TIPSY's table of fits.", TypeError)
+    values = {name: _number(start, name, unit) for name, unit in TIPSY.items()}
+    east, north, away, speed, angle, v_away, mass = values.values()
     position = np.array([-east, away, north])
     return position, np.array([-speed * math.cos(angle), v_away, speed * math.sin(angle)]), mass
+
+
+def _number(start, name, unit):
+    """Return a column of a row of TIPSY's table in TIPSY's unit."""
+    if name not in start:
+        refuse("start", f"hold {', '.join(TIPSY)}", f"no {name!r}", "Give a row of TIPSY's table of fits.")
+    value, called = start[name], f"start[{name!r}]"
+    try:
+        number = u.Quantity(value, unit, dtype=float).value
+    except u.UnitsError:
+        refuse(called, f"have a unit convertible to {unit}", value, "Change its unit.", u.UnitsError)
+    except TypeError:
+        refuse(called, "be one finite number", repr(value), "Give a number or a scalar Quantity.", TypeError)
+    if number.ndim or not np.isfinite(number):
+        refuse(called, "be one finite number", value, "Give a number or a scalar Quantity.")
+    return float(number)

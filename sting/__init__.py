@@ -9,6 +9,7 @@ except PackageNotFoundError:  # a checkout that is not installed
     __version__ = "unknown"
 
 _MODULES = (
+    "conventions",
     "errors",
     "explorer",
     "extract_streamline",

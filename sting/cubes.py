@@ -1,10 +1,11 @@
 """What the package asks of a cube: a velocity axis, offsets from the star, sizes of pixel, channel and beam, and the noise."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 from astropy import units as u
-from astropy.coordinates import SkyCoord
+from astropy.coordinates import ICRS, SkyCoord
 from astropy.stats import mad_std
 from astropy.wcs.utils import proj_plane_pixel_area, wcs_to_celestial_frame
 
@@ -56,7 +57,10 @@ def open_cube(cube):
     if isinstance(cube, str | Path):
         if not Path(cube).is_file():
             refuse("cube", "be a cube or an existing file", repr(str(cube)), "Check the path.", FileNotFoundError)
-        cube = spectral_cube.SpectralCube.read(cube)
+        with warnings.catch_warnings():
+            # most cubes have a Stokes axis, of length 1
+            warnings.simplefilter("ignore", spectral_cube.utils.StokesWarning)
+            cube = spectral_cube.SpectralCube.read(cube)
     if not hasattr(cube, "spectral_axis") or not hasattr(cube, "with_mask"):
         refuse(
             "cube",
@@ -69,10 +73,15 @@ def open_cube(cube):
 
 
 def to_velocity(cube):
-    """The cube on an axis of radio velocity in km/s."""
-    if cube.spectral_axis.unit.is_equivalent(KMS):
+    """The cube on an axis of radio velocity in km/s.
+
+    A velocity without a rest frequency is taken as it is. The optical and the relativistic one differ from the radio one by
+    v^2/c and half of it: 0.3 km/s at 300 km/s.
+    """
+    rest = cube.wcs.wcs.restfrq or cube.wcs.wcs.restwav
+    if cube.spectral_axis.unit.is_equivalent(KMS) and (not rest or cube.wcs.wcs.ctype[2].startswith("VRAD")):
         return cube if cube.spectral_axis.unit == KMS else cube.with_spectral_unit(KMS)
-    if not cube.wcs.wcs.restfrq and not cube.wcs.wcs.restwav:
+    if not rest:
         refuse(
             "cube",
             "have a rest frequency, its spectral axis being in " + cube.spectral_axis.unit.to_string(),
@@ -83,12 +92,16 @@ def to_velocity(cube):
 
 
 def offsets(cube, center, pixels=None):
-    """Offsets (arcsec) of ``pixels`` (x, y) from ``center``, in the frame of the cube; of all (ny, nx) by default."""
+    """Offsets (arcsec) to the east and north of ``pixels`` (x, y) from ``center``; of all (ny, nx) by default.
+
+    In the equatorial frame of the cube, or in ICRS where it has another one.
+    """
     wcs = cube.wcs.celestial
-    frame = wcs_to_celestial_frame(wcs)
+    native = wcs_to_celestial_frame(wcs)
+    frame = native if "ra" in native.representation_component_names else ICRS()
     x, y = np.indices(cube.shape[1:])[::-1] if pixels is None else pixels
-    sky = SkyCoord(wcs.pixel_to_world(x, y), frame=frame)
-    center = SkyCoord(*(wcs.wcs.crval * u.deg), frame=frame) if center is None else sky_position("center", center)
+    sky = SkyCoord(wcs.pixel_to_world(x, y), frame=native).transform_to(frame)
+    center = SkyCoord(*(wcs.wcs.crval * u.deg), frame=native) if center is None else sky_position("center", center)
     east, north = center.transform_to(frame).spherical_offsets_to(sky)
     return east.to_value(u.arcsec), north.to_value(u.arcsec)
 
@@ -101,13 +114,17 @@ def cell_of(cube):
 
 
 def beam_of(cube):
-    """The beam of the cube, or None."""
+    """The beam of the cube, that of median size if each channel has its own, or None."""
     from spectral_cube.utils import NoBeamError
 
     try:
         beam = getattr(cube, "beam", None)
     except NoBeamError:
-        return None
+        beam = None
+    if beam is None and (beams := getattr(cube, "beams", None)) is not None:
+        finite = np.flatnonzero(np.isfinite(beams.sr) & (beams.sr > 0))
+        order = finite[np.argsort(beams.sr[finite])]
+        beam = beams[order[len(order) // 2]] if len(order) else None
     return beam if beam is not None and beam.sr > 0 else None
 
 

@@ -107,11 +107,13 @@ def extract_streamer_subcube(
     Parameters
     ----------
     cube : `~spectral_cube.SpectralCube`, str or path-like
-        The cube, or a file that `spectral_cube.SpectralCube.read` reads. A frequency axis is turned into radio velocity.
+        The cube, or a file that `spectral_cube.SpectralCube.read` reads; of Stokes planes, I. An axis of frequency, or of optical
+        or relativistic velocity with a rest frequency, is turned into radio velocity.
     vmin, vmax : `~astropy.units.Quantity`, optional
         Velocity range.
     xmin, xmax, ymin, ymax : `~astropy.units.Quantity`, optional
-        Range of the offsets from ``center``, true angles on the sky in the cube's own frame: x to the east, y to the north.
+        Range of the offsets from ``center``, true angles on the sky, x to the east and y to the north (in the equatorial frame of
+        the cube, in ICRS if it has another one).
     rms_thresh : float, optional
         Keep voxels brighter than this many times the noise. The noise is 1.4826 times the median absolute deviation of the voxels
         of the whole ``cube`` that are neither blank nor exactly zero (of every k-th row, if they are more than twenty million). A

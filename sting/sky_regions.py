@@ -183,19 +183,31 @@ def _inside(region, wcs, shape):
     try:
         # on the other side of the sky there are no pixels
         with np.errstate(all="ignore"):
-            pixel = _to_pixel(region, wcs)
+            pixel = to_pixel(region, wcs)
             # without its meta: some versions of regions turn an excluded region inside out by themselves
             return pixel.copy(meta=RegionMeta()).contains(PixCoord(x, y))
     except (ValueError, np.linalg.LinAlgError):
         return np.zeros(shape, bool)
 
 
-def _to_pixel(region, wcs):
-    """A region in pixels; its angle counts from the axes of its own frame, as in ds9 and CASA (regions takes the image's)."""
+def to_pixel(region, wcs):
+    """Return a region in pixels; its angle counts from the axes of its own frame, as in ds9 and CASA (regions takes the image's).
+
+    Parameters
+    ----------
+    region : `~regions.Region`
+        The region.
+    wcs : `~astropy.wcs.WCS`
+        Celestial WCS of the image.
+
+    Returns
+    -------
+    `~regions.PixelRegion`
+    """
     from regions import CompoundSkyRegion, SkyRegion
 
     if isinstance(region, CompoundSkyRegion):
-        parts = (_to_pixel(part, wcs) for part in (region.region1, region.region2))
+        parts = (to_pixel(part, wcs) for part in (region.region1, region.region2))
         return region.operator(*parts)
     if not isinstance(region, SkyRegion):
         return region

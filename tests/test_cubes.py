@@ -76,12 +76,33 @@ class TestOffsets:
         cube = make_cube(np.ones((2, 7, 9)))
         np.testing.assert_allclose(offsets(cube, None), offsets(cube, STAR), atol=1e-6)
 
-    def test_in_the_frame_of_the_cube(self, make_cube):
+    def test_are_equatorial_whatever_the_frame_of_the_cube(self, make_cube):
         galactic = STAR.galactic
         cube = make_cube(np.ones((2, 7, 9)), frame="galactic", centre=(galactic.l.deg, galactic.b.deg))
         east, north = offsets(cube, STAR, (np.array([3, 4]), np.array([3, 4])))
-        np.testing.assert_allclose(east, [0.5, 0], atol=1e-6)
-        np.testing.assert_allclose(north, [0, 0.5], atol=1e-6)
+        # half an arcsec along l, and along b
+        north_galactic = galactic.directional_offset_by(0 * u.deg, 1 * u.arcsec)
+        turn = STAR.icrs.position_angle(north_galactic.icrs).rad
+        np.testing.assert_allclose(east, [0.5 * np.cos(turn), 0.5 * np.sin(turn)], atol=1e-6)
+        np.testing.assert_allclose(north, [-0.5 * np.sin(turn), 0.5 * np.cos(turn)], atol=1e-6)
+
+    @pytest.mark.parametrize("dec", [-80, -30, 0, 60, 80])
+    def test_far_from_the_reference_pixel(self, make_cube, dec):
+        """To 1 mas, for a star 1 deg away, against the definition of an offset: the star's own rotated frame."""
+        star = SkyCoord(100 * u.deg, dec * u.deg, frame="fk5")
+        middle = star.directional_offset_by(37 * u.deg, 1 * u.deg)
+        cube = make_cube(np.ones((1, 41, 51)), centre=(middle.ra.deg, middle.dec.deg), pixel=2.0)
+        east, north = offsets(cube, star)
+        y, x = np.indices(cube.shape[1:])
+        sky = cube.wcs.celestial.pixel_to_world(x, y)
+        ra, dec_, ra0, dec0 = sky.ra.rad, sky.dec.rad, star.ra.rad, star.dec.rad
+        # longitude and latitude about the star, from spherical trigonometry
+        along = np.cos(dec_) * np.cos(ra - ra0) * np.cos(dec0) + np.sin(dec_) * np.sin(dec0)
+        across = np.cos(dec_) * np.sin(ra - ra0)
+        up = np.sin(dec_) * np.cos(dec0) - np.cos(dec_) * np.cos(ra - ra0) * np.sin(dec0)
+        arcsec = 180 * 3600 / np.pi
+        np.testing.assert_allclose(east, arcsec * np.arctan2(across, along), rtol=0, atol=1e-3)
+        np.testing.assert_allclose(north, arcsec * np.arctan2(up, np.hypot(along, across)), rtol=0, atol=1e-3)
 
     def test_from_something_else(self, make_cube):
         with pytest.raises(TypeError, match=r"^'center' must be one SkyCoord"):

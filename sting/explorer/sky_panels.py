@@ -9,6 +9,7 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Affine2D
 
 from sting.explorer.artists import DATA, MASK, MODEL, PIXEL, REGION, SAMPLES, STAR, ErrorBars, Panel
+from sting.sky_regions import to_pixel
 
 _STRETCHES = {"linear": LinearStretch, "sqrt": SqrtStretch, "log": LogStretch, "asinh": AsinhStretch}
 
@@ -212,7 +213,7 @@ def _range_words(low, high):
 
 def outlines_of(region, images):
     """Outlines of a region as offsets (arcsec), a list of arrays of shape (n, 2)."""
-    pixel = region.to_pixel(images.cube.wcs.celestial) if hasattr(region, "to_pixel") else region
+    pixel = to_pixel(region, images.cube.wcs.celestial)
     patch = pixel.as_artist()
     path = patch.get_patch_transform().transform_path(patch.get_path())
     return [np.stack(images.to_offset(*polygon.T), axis=-1) for polygon in path.to_polygons() if len(polygon)]

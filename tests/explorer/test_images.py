@@ -228,6 +228,8 @@ class TestCoordinates:
         sky = cube.wcs.celestial.pixel_to_world(x, y)
         if not isinstance(sky, SkyCoord):
             sky = SkyCoord(sky)
+        if sky.frame.name == "galactic":
+            sky = sky.icrs
         east, north = star.transform_to(sky.frame).spherical_offsets_to(sky)
         ra, dec = images.to_offset(x, y)
         pixel = np.sqrt(abs(np.linalg.det(images.matrix)))

@@ -39,7 +39,8 @@ def open_map(name, given):
     header = getattr(given, "header", None)
     unit, wcs = getattr(given, "unit", None), getattr(given, "wcs", None)
     if isinstance(given, fits.PrimaryHDU | fits.ImageHDU | fits.CompImageHDU):
-        unit, wcs, given = header.get("BUNIT"), WCS(header), given.data
+        # of an HDU without data the WCS would warn before this refuses it
+        unit, wcs, given = header.get("BUNIT"), None if given.data is None else WCS(header), given.data
     try:
         values = np.ma.filled(np.ma.asarray(getattr(given, "value", given)).astype(float), np.nan)
     except (TypeError, ValueError):

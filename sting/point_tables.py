@@ -46,7 +46,9 @@ def read_table(table, file_format):
     # of a QTable too, the columns come as plain ones with a unit
     table = Table(table, copy=False)
     if "streamer" in table.meta and "part" in table.colnames:
+        head = table.meta["streamer"]
         table = table[table["part"] == "point"]
+        table.meta = dict(head["meta"])
     return table
 
 
@@ -68,7 +70,8 @@ def name_columns(table, columns):
             refuse("columns", "name columns of the table", f"{name!r} for {role!r}", suggest(name, table.colnames))
     roles = dict(columns)
     # positions that were named are the ones that are meant
-    left = [role for role in ROLES if role not in roles and not (role in ("ra", "dec", "sky") and {"ra", "sky"} & set(roles))]
+    unwanted = ("ra", "dec") if "sky" in roles else ("sky",) if {"ra", "dec"} & set(roles) else ()
+    left = [role for role in ROLES if role not in roles and role not in unwanted]
     for role in left:
         if role == "sky":
             found = [name for name in table.colnames if isinstance(table[name], SkyCoord)]

@@ -295,6 +295,8 @@ class Streamer:
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".sting-") as folder:
             try:
                 table.write(Path(folder) / path.name, format="ascii.ecsv")
+            except OSError:
+                raise
             except Exception as error:
                 # the numbers are arrays of floats by now: only the meta can be at fault
                 refuse("meta", "hold numbers, texts, lists and dicts", f"{self.meta!r} ({error})", "Remove the rest.")

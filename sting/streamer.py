@@ -69,7 +69,8 @@ class Streamer:
 
         Rows with a NaN, an infinity or a blank are left out, with one warning. The others are sorted from the outside in by the
         measure of the way along the streamer that `~sting.extract_streamline.reduce_to_1D` has. There is no cube behind such
-        points: the point cloud ``pc_coords`` is the points themselves, with the column ``flux`` as intensity, or 1.
+        points: the point cloud ``pc_coords`` is the points themselves, with the column ``flux`` as intensity, or 1. Of the
+        table's meta, the beam and the kind of uncertainty that `to_table` writes are kept.
 
         Parameters
         ----------

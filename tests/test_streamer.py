@@ -338,7 +338,7 @@ BAD_TABLES = {
         ValueError,
         r"^'positions' must be 'sky' for a column of SkyCoord",
     ),
-    "positions": (table, {"positions": "ofsets"}, ValueError, r"^'positions' must be one of .*Did you mean 'offsets'\?"),
+    "positions": (table, {"positions": "offset"}, ValueError, r"^'positions' must be one of .*Did you mean 'offsets'\?"),
     "negative sigma": (lambda: table(ra_sigma=-WIDTHS[0] * ARCSEC), {}, ValueError, r"have positive uncertainties; got -0\.4"),
     "zero sigma": (lambda: table(velocity_sigma=0 * WIDTHS[2] * KMS), {}, ValueError, r"have positive uncertainties; got 0"),
     "sigma twice": (table, {"sigma_position": 1 * ARCSEC}, ValueError, r"^'sigma_position' must be left out where the table"),

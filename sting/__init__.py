@@ -25,7 +25,7 @@ _NAMES = {
     "ExplorerState": "explorer",
     "FitResult": "fit_result",
     "PARAMETERS": "parameters",
-    "Streamer": "extract_streamline",
+    "Streamer": "streamer",
     "StreamerExplorer": "explorer",
     "Streamline": "stream_lines_grad",
     "extract_streamer_subcube": "extract_streamline",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from astropy import units as u
-from astropy.coordinates import ICRS, SkyCoord
+from astropy.coordinates import SkyCoord
 from astropy.stats import mad_std
 from astropy.wcs.utils import proj_plane_pixel_area, wcs_to_celestial_frame
 
@@ -91,6 +91,11 @@ def to_velocity(cube):
     return cube.with_spectral_unit(KMS, velocity_convention="radio")
 
 
+def equatorial(sky):
+    """Positions in their own frame if it has RA and Dec, and otherwise in ICRS: offsets to the east and north count in it."""
+    return sky if "ra" in sky.frame.get_representation_component_names() else sky.icrs
+
+
 def offsets(cube, center, pixels=None):
     """Offsets (arcsec) to the east and north of ``pixels`` (x, y) from ``center``; of all (ny, nx) by default.
 
@@ -98,11 +103,10 @@ def offsets(cube, center, pixels=None):
     """
     wcs = cube.wcs.celestial
     native = wcs_to_celestial_frame(wcs)
-    frame = native if "ra" in native.representation_component_names else ICRS()
     x, y = np.indices(cube.shape[1:])[::-1] if pixels is None else pixels
-    sky = SkyCoord(wcs.pixel_to_world(x, y), frame=native).transform_to(frame)
+    sky = equatorial(SkyCoord(wcs.pixel_to_world(x, y), frame=native))
     center = SkyCoord(*(wcs.wcs.crval * u.deg), frame=native) if center is None else sky_position("center", center)
-    east, north = center.transform_to(frame).spherical_offsets_to(sky)
+    east, north = center.transform_to(sky.frame).spherical_offsets_to(sky)
     return east.to_value(u.arcsec), north.to_value(u.arcsec)
 
 

@@ -1,14 +1,8 @@
 """From a spectral cube to the points of a fit: cube -> streamer cube -> `Streamer`."""
 
-from dataclasses import dataclass, field
-
-import jax
 import numpy as np
 from astropy import units as u
-from astropy.table import QTable
-from astropy.wcs.utils import proj_plane_pixel_area
 
-from sting.core.matching import distance_metric
 from sting.cubes import (
     KMS,
     PADDED_FRACTION,
@@ -23,67 +17,10 @@ from sting.cubes import (
 )
 from sting.cuts import check_threshold, cut_streamer, masked_before
 from sting.messages import check_choice, check_whole, in_float64, named_keywords, refuse, warn
+from sting.reduction import bin_by_bin, distances, refuse_far_star, weighted_moments
+from sting.streamer import Streamer
 
 __all__ = ["Streamer", "extract_streamer_subcube", "reduce_to_1D"]
-
-#: A star farther from the cube's centre than this many of its diagonals is taken for a mistake.
-FARTHEST_STAR = 10
-
-
-@dataclass(frozen=True, eq=False)
-class Streamer:
-    """A streamer reduced to n points, ordered from the outside in, with the voxels it was made of.
-
-    Attributes
-    ----------
-    pc_coords : `~numpy.ndarray`
-        The point cloud, shape (4, n_voxels): RA offset and Dec offset from the star (arcsec), velocity (km/s), intensity.
-    ra_data, dec_data, v_data : `~numpy.ndarray`
-        Flux-weighted means (arcsec, arcsec, km/s), shape (n,).
-    ra_sigma, dec_sigma, v_sigma : `~numpy.ndarray`
-        Their uncertainties, shape (n,).
-    meta : dict
-        Beam (major, minor axis in arcsec and position angle in deg), unit of the intensity, kind of uncertainty, if known.
-    """
-
-    pc_coords: np.ndarray
-    ra_data: np.ndarray
-    dec_data: np.ndarray
-    v_data: np.ndarray
-    ra_sigma: np.ndarray
-    dec_sigma: np.ndarray
-    v_sigma: np.ndarray
-    meta: dict = field(default_factory=dict)
-
-    @property
-    def data(self):
-        """RA offsets, Dec offsets (arcsec) and velocities (km/s) of the points."""
-        return self.ra_data, self.dec_data, self.v_data
-
-    @property
-    def uncertainties(self):
-        """The uncertainties of the RA offsets, Dec offsets (arcsec) and velocities (km/s)."""
-        return self.ra_sigma, self.dec_sigma, self.v_sigma
-
-    def __len__(self):
-        return len(self.ra_data)
-
-    def to_table(self):
-        """Return the points as a table with units.
-
-        Returns
-        -------
-        `~astropy.table.QTable`
-        """
-        names = ("ra", "dec", "velocity")
-        columns = {n: v * unit for n, v, unit in zip(names, self.data, (u.arcsec, u.arcsec, KMS), strict=True)}
-        columns |= {
-            f"{n}_sigma": v * unit for n, v, unit in zip(names, self.uncertainties, (u.arcsec, u.arcsec, KMS), strict=True)
-        }
-        return QTable(columns, meta=dict(self.meta))
-
-    def __repr__(self):
-        return f"<Streamer: {len(self)} points from {self.pc_coords.shape[1]} voxels>"
 
 
 @named_keywords
@@ -177,7 +114,7 @@ def reduce_to_1D(streamer_cube, yso_centre, n_elements=10, *, uncertainty="sprea
 
     Returns
     -------
-    `Streamer`
+    `~sting.streamer.Streamer`
 
     Raises
     ------
@@ -203,47 +140,19 @@ def reduce_to_1D(streamer_cube, yso_centre, n_elements=10, *, uncertainty="sprea
             f"{n_elements} for {len(flux)} voxels",
             "Lower it or widen the cut.",
         )
-    d = _distances(points[0], points[1], n_elements)
-    edges = np.percentile(d, np.linspace(0, 100, n_elements + 1))
-    # bins are open below and closed above; the first one is closed on both sides, so that no voxel is lost
-    bins = np.searchsorted(edges[1:-1], d, side="left")
-    if len(np.unique(bins)) < n_elements:
-        refuse("n_elements", "leave voxels in every bin", n_elements, "Too few pixels differ in their distance: lower it.")
-    means, sigmas = np.transpose(
-        [_moments(cube, points[:, bins == i], flux[bins == i], uncertainty) for i in range(n_elements)][::-1], (1, 2, 0)
-    )
+    d = distances(points[0], points[1], n_elements)
+    edges = np.percentile(d, np.linspace(0, 100, n_elements + 1))[1:-1]
+    means, sigmas = bin_by_bin(d, edges, lambda kept: _moments(cube, points[:, kept], flux[kept], uncertainty))
     return Streamer(np.vstack([points, flux]), *means, *sigmas, meta=_meta(cube, uncertainty))
-
-
-_metric = jax.jit(distance_metric)
-
-
-def _distances(ra, dec, n_elements):
-    """`distance_metric`, padded to a power of two so that few sizes are ever compiled."""
-    n = len(ra)
-    size = 1 << (n - 1).bit_length()
-    ra, dec = (np.pad(offsets, (0, size - n)) for offsets in (ra, dec))
-    return np.asarray(_metric(ra, dec, n_elements, np.arange(size) < n))[:n]
 
 
 def _point_cloud(cube, star):
     """Positions (3, n) and intensities (n,) of all finite voxels."""
-    ny, nx = cube.shape[1:]
     values = cube.filled_data[:].value
     kept = np.isfinite(values)
     if not kept.any():
         refuse("streamer_cube", "hold finite values", "blank voxels (NaN) only", "Check the cuts that were made.")
-    wcs = cube.wcs.celestial
-    middle = wcs.pixel_to_world((nx - 1) / 2, (ny - 1) / 2)
-    diagonal = np.hypot(nx, ny) * np.sqrt(proj_plane_pixel_area(wcs)) * u.deg
-    away = middle.separation(star.transform_to(middle.frame))
-    if away > FARTHEST_STAR * diagonal:
-        refuse(
-            "yso_centre",
-            f"lie within {FARTHEST_STAR} diagonals ({diagonal.to(u.arcsec):.3g}) of the cube",
-            f"{away.to(u.arcsec):.4g} from its centre",
-            "Check its coordinates and their units.",
-        )
+    refuse_far_star(star, cube.wcs.celestial, cube.shape[1:], "cube")
     east, north = offsets(cube, star)
     z, y, x = np.nonzero(kept)
     points = np.array([east[y, x], north[y, x], cube.spectral_axis.to_value(KMS)[z]])
@@ -255,8 +164,7 @@ def _moments(cube, points, flux, uncertainty):
     total = flux.sum()
     if not total > 0:
         refuse("streamer_cube", "have positive flux in every bin", f"{total:.3g}", "Raise rms_thresh: the bin holds noise.")
-    mean = points @ flux / total
-    variance = (points - mean[:, None]) ** 2 @ flux / total
+    mean, variance = weighted_moments(points, flux)
     # a bin cannot be narrower than a pixel and a channel
     pixel, channel = cell_of(cube)
     sigma = np.sqrt(np.maximum(variance, np.array([pixel, pixel, channel]) ** 2 / 12))

@@ -35,7 +35,7 @@ def whole_file(path, *, overwrite):
     path = Path(path).absolute()
     if not path.parent.is_dir():
         refuse("path", "lie in an existing folder", repr(str(path)), "Create the folder first.", FileNotFoundError)
-    if path.exists() and not overwrite:
+    if path.is_dir() or (path.exists() and not overwrite):
         refuse("path", "not exist yet", repr(str(path)), "Pass overwrite=True or another name.", FileExistsError)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".sting-") as folder:
         yield Path(folder) / path.name

@@ -228,7 +228,7 @@ def iterate_fit(initial_opt_params, fixed_params, streamer, distance, **keywords
     ----------
     initial_opt_params, fixed_params : dict
         As for `fit_streamline`.
-    streamer : `~sting.extract_streamline.Streamer`
+    streamer : `~sting.streamer.Streamer`
         The data.
     distance : `~astropy.units.Quantity` or float
         Distance of the star, a number being in pc.
@@ -320,7 +320,7 @@ def fit_streamline(
     fixed_params : dict
         Values of the others. Both together state the model, with exactly one of ``omega``, ``rc`` and ``mu``; ``rmin``, ``v_lsr``
         and ``deltar`` may be left out. A fixed ``omega`` or ``rc`` stays fixed while r0 and mass move.
-    streamer : `~sting.extract_streamline.Streamer`
+    streamer : `~sting.streamer.Streamer`
         The data.
     distance : `~astropy.units.Quantity` or float
         Distance of the star, a number being in pc.

@@ -90,7 +90,7 @@ class Preview:
         Parameters, as for `~sting.gradient_descent.fit_streamline`.
     distance : `~astropy.units.Quantity` or float
         Distance of the star, a number being in pc.
-    streamer : `~sting.extract_streamline.Streamer`, optional
+    streamer : `~sting.streamer.Streamer`, optional
         The data; None compares with nothing.
     priors : dict, optional
         Parameter name to (mean, sigma).

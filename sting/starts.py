@@ -34,7 +34,7 @@ def suggest_start(initial_opt_params, fixed_params, streamer, distance, **keywor
     initial_opt_params, fixed_params : dict
         Free and fixed parameters, as for `~sting.gradient_descent.fit_streamline`. The search ignores the values of the free
         ones, but for those of ``mass``, ``rmin`` and ``v_lsr``, around which it stays unless bounds or priors say more.
-    streamer : `~sting.extract_streamline.Streamer`
+    streamer : `~sting.streamer.Streamer`
         The data.
     distance : `~astropy.units.Quantity` or float
         Distance of the star, a number being in pc.
@@ -112,7 +112,7 @@ def iterate_search(
     ----------
     initial_opt_params, fixed_params : dict
         As for `suggest_start`.
-    streamer : `~sting.extract_streamline.Streamer`
+    streamer : `~sting.streamer.Streamer`
         The data.
     distance : `~astropy.units.Quantity` or float
         Distance of the star, a number being in pc.

@@ -260,7 +260,7 @@ def make_streamer_points(
 
     Returns
     -------
-    `~sting.extract_streamline.Streamer`
+    `~sting.streamer.Streamer`
         With the points themselves as point cloud.
 
     Raises

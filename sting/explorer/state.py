@@ -60,7 +60,7 @@ class ExplorerState(Fitting):
         Images and spectra of the cube.
     streamer_cube : `~spectral_cube.SpectralCube` or None
         The cut.
-    streamer : `~sting.extract_streamline.Streamer` or None
+    streamer : `~sting.streamer.Streamer` or None
         The cut reduced to points.
     comparison : `~sting.preview.Comparison`
         The model beside them.

@@ -85,7 +85,7 @@ class StreamerExplorer:
 
     @property
     def streamer(self):
-        """The cut reduced to points, a `~sting.extract_streamline.Streamer`, or None."""
+        """The cut reduced to points, a `~sting.streamer.Streamer`, or None."""
         return self.state.streamer
 
     @property

@@ -85,7 +85,7 @@ def plot_morphology(result=None, streamer=None, *, ax=None, title=None, samples=
     ----------
     result : `~sting.fit_result.FitResult`, optional
         The fit; None draws the data alone.
-    streamer : `~sting.extract_streamline.Streamer`, optional
+    streamer : `~sting.streamer.Streamer`, optional
         The data; None draws the model alone.
     ax : `~matplotlib.axes.Axes`, optional
         Axes to draw into; by default a new figure.
@@ -182,7 +182,7 @@ def plot_vel_radius(result=None, streamer=None, *, v_lsr=None, ax=None, title=No
     ----------
     result : `~sting.fit_result.FitResult`, optional
         The fit; None draws the data alone.
-    streamer : `~sting.extract_streamline.Streamer`, optional
+    streamer : `~sting.streamer.Streamer`, optional
         The data; None draws the model alone.
     v_lsr : `~astropy.units.Quantity`, optional
         Systemic velocity to draw; by default that of the fit.
@@ -228,7 +228,7 @@ def _draw_velocity_data(ax, streamer):
     """Draw density and points; return the limits that hold them and the star's projected position."""
     ra, dec, velocity, flux = streamer.pc_coords
     if "pixel" in streamer.meta:
-        _draw_density(ax, np.hypot(ra, dec), velocity, flux, streamer.meta["pixel"], streamer.meta["channel"])
+        _draw_density(ax, np.hypot(ra, dec), velocity, flux, streamer.meta["pixel"], streamer.meta.get("channel", 0.1))
     r = np.hypot(streamer.ra_data, streamer.dec_data)
     r_sigma = np.hypot(streamer.ra_data * streamer.ra_sigma, streamer.dec_data * streamer.dec_sigma) / r
     ax.errorbar(r, streamer.v_data, streamer.v_sigma, r_sigma, "o", color=DATA, ms=4, lw=1, label="data", zorder=5)
@@ -310,7 +310,7 @@ def plot_streamline_covariance_samples(result, streamer=None, *, n_samples=100, 
     ----------
     result : `~sting.fit_result.FitResult`
         The fit.
-    streamer : `~sting.extract_streamline.Streamer`, optional
+    streamer : `~sting.streamer.Streamer`, optional
         The data.
     n_samples : int, optional
         Number of streamlines.

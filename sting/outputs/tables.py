@@ -100,7 +100,7 @@ def save_results(result, streamer, folder="sting_results", *, v_lsr=None, show=F
     ----------
     result : `~sting.fit_result.FitResult`
         The fit.
-    streamer : `~sting.extract_streamline.Streamer`
+    streamer : `~sting.streamer.Streamer`
         The data that were fitted.
     folder : str, path-like or None, optional
         Created if missing; files of the same names are replaced, all others left alone. None writes nothing.

@@ -1,4 +1,4 @@
-"""What the package asks of a cube: a velocity axis, offsets from the star, sizes of pixel, channel and beam, and the noise."""
+"""What the package asks of a cube: a velocity axis, offsets from the star, sizes of pixel, channel and beam."""
 
 import warnings
 from pathlib import Path
@@ -6,18 +6,11 @@ from pathlib import Path
 import numpy as np
 from astropy import units as u
 from astropy.coordinates import SkyCoord
-from astropy.stats import mad_std
 from astropy.wcs.utils import proj_plane_pixel_area, wcs_to_celestial_frame
 
 from sting.messages import refuse
 
 KMS = u.km / u.s
-
-#: A cube of which more than this fraction is exactly zero was masked before: its noise cannot be told from it.
-PADDED_FRACTION = 0.5
-
-#: Voxels from which the noise is estimated, at the most about.
-NOISE_SAMPLE = 20_000_000
 
 
 def quantity(name, value, unit):
@@ -138,18 +131,3 @@ def beam_axes(cube):
     if beam is None:
         return None
     return tuple(float(v) for v in (beam.major.to_value(u.arcsec), beam.minor.to_value(u.arcsec), beam.pa.to_value(u.deg)))
-
-
-def padded_fraction_and_noise(cube):
-    """Fraction of the finite voxels that is exactly zero, and 1.4826 times the median absolute deviation of the others.
-
-    Of a cube of more than `NOISE_SAMPLE` voxels, of every k-th row: enough for four digits, and a fraction of the memory.
-    """
-    n_v, n_y, n_x = cube.shape
-    step = max(1, -(-n_v * n_y * n_x // NOISE_SAMPLE))
-    values = [np.asarray(cube.filled_data[i, (-i * n_y) % step :: step, :].value).ravel() for i in range(n_v)]
-    values = np.concatenate([part[np.isfinite(part)] for part in values])
-    if not values.size:
-        refuse("cube", "hold finite values", "blank voxels (NaN) only", "Check that the right file was read.")
-    padded = float(np.mean(values == 0))
-    return padded, float(mad_std(values[values != 0])) if padded < 1 else 0.0

@@ -5,8 +5,9 @@ from numbers import Real
 import numpy as np
 from astropy import units as u
 
-from sting.cubes import KMS, PADDED_FRACTION, offsets, quantity
+from sting.cubes import KMS, offsets, quantity
 from sting.messages import refuse
+from sting.noise import PADDED_FRACTION
 from sting.sky_regions import read_regions, region_mask
 
 
@@ -14,7 +15,7 @@ def masked_before(padded):
     """Sentence that says why a noise threshold is not applied."""
     return (
         f"{padded:.1%} of the cube is exactly zero: it was masked before, so its noise cannot be estimated from it. "
-        "rms_thresh is not applied; the voxels that are not zero are kept."
+        "rms_thresh is not applied; the voxels that are not zero are kept. Give rms if you know it."
     )
 
 
@@ -25,8 +26,10 @@ def check_threshold(rms_thresh):
 
 
 def cut_streamer(cube, vmin, vmax, box, rms_thresh, region, center, noise):
-    """`extract_streamer_subcube` of a cube on a velocity axis whose noise (`padded_fraction_and_noise`) is known."""
-    bright = None if rms_thresh is None else _brightness(cube.unit, rms_thresh, *noise)
+    """`extract_streamer_subcube` of a cube on a velocity axis.
+
+    ``noise`` is how much of the cube is padding, and its noise, a number or a map (ny, nx).
+    """
     cut = _cut_velocity(cube, vmin, vmax)
     mask = _box_mask(cut, center, *box)
     _check_overlap(mask, "xmin, xmax, ymin, ymax", "Widen the box of offsets.")
@@ -34,10 +37,12 @@ def cut_streamer(cube, vmin, vmax, box, rms_thresh, region, center, noise):
         # both masks on the whole image, to whose pixels a region in pixel coordinates refers
         mask = mask & region_mask(read_regions(region), cut.wcs.celestial, cut.shape[1:])
         _check_overlap(mask, "region", "Check its position and its coordinate frame.")
-    cut = _cut_sky(cut, mask)
-    if bright is not None:
-        cut = cut.with_mask(bright(cut))
-    if not np.isfinite(cut.filled_data[:].value).any():
+    cut, window = _cut_sky(cut, mask)
+    if rms_thresh is not None:
+        padded, rms = noise
+        cut = cut.with_mask(_bright(cut, rms_thresh, padded, rms[window] if np.ndim(rms) else rms))
+    # a channel at a time: the cut may be larger than the memory
+    if not any(np.isfinite(cut.filled_data[k].value).any() for k in range(cut.shape[0])):
         refuse(
             "cut",
             "leave at least one voxel with a finite value",
@@ -47,11 +52,13 @@ def cut_streamer(cube, vmin, vmax, box, rms_thresh, region, center, noise):
     return cut
 
 
-def _brightness(unit, rms_thresh, padded, noise):
-    """Function that says which voxels of a cube are bright enough."""
+def _bright(cut, rms_thresh, padded, rms):
+    """Mask of the voxels that are bright enough."""
     if padded > PADDED_FRACTION:
-        return lambda cut: cut != 0 * unit
-    return lambda cut: cut > rms_thresh * noise * unit
+        return cut != 0 * cut.unit
+    # a map is given a third axis, so that the cut can be cut further
+    limit = np.broadcast_to(rms_thresh * rms, cut.shape) if np.ndim(rms) else rms_thresh * rms
+    return cut > u.Quantity(np.asarray(limit), cut.unit, copy=False)
 
 
 def _range(low_name, low, high_name, high, unit):
@@ -91,7 +98,7 @@ def _cut_sky(cube, mask):
     window = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
     mask = mask[window]
     cube = cube[(slice(None), *window)]
-    return cube if mask.all() else cube.with_mask(np.broadcast_to(mask, cube.shape))
+    return cube if mask.all() else cube.with_mask(np.broadcast_to(mask, cube.shape)), window
 
 
 def _check_overlap(mask, name, cure):

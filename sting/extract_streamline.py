@@ -5,18 +5,17 @@ from astropy import units as u
 
 from sting.cubes import (
     KMS,
-    PADDED_FRACTION,
     beam_axes,
     beam_of,
     cell_of,
     offsets,
     open_cube,
-    padded_fraction_and_noise,
     sky_position,
     to_velocity,
 )
 from sting.cuts import check_threshold, cut_streamer, masked_before
 from sting.messages import check_choice, check_whole, in_float64, named_keywords, refuse, warn
+from sting.noise import PADDED_FRACTION, check_rms, padded_fraction_and_noise
 from sting.reduction import bin_by_bin, distances, refuse_far_star, weighted_moments
 from sting.streamer import Streamer
 
@@ -36,6 +35,7 @@ def extract_streamer_subcube(
     *,
     region=None,
     center=None,
+    rms=None,
 ):
     """Cut the streamer out of a cube: velocity range, box of offsets, region, noise threshold.
 
@@ -61,6 +61,9 @@ def extract_streamer_subcube(
         excludes (``-circle(...)``), are kept.
     center : `~astropy.coordinates.SkyCoord`, optional
         Origin of the offsets, for example the star; by default the reference position of the cube.
+    rms : `~astropy.units.Quantity`, optional
+        The noise, where it is known or differs over the image: a number or a map of shape (ny, nx), see
+        `~sting.noise.estimate_rms`. By default it is estimated.
 
     Returns
     -------
@@ -83,12 +86,22 @@ def extract_streamer_subcube(
     """
     cube = to_velocity(open_cube(cube))
     check_threshold(rms_thresh)
-    noise = None
-    if rms_thresh is not None:
-        noise = padded_fraction_and_noise(cube)
-        if noise[0] > PADDED_FRACTION:
-            warn(masked_before(noise[0]))
+    noise = _noise(cube, rms_thresh, rms)
     return cut_streamer(cube, vmin, vmax, (xmin, xmax, ymin, ymax), rms_thresh, region, center, noise)
+
+
+def _noise(cube, rms_thresh, rms):
+    """How much of the cube is padding, and its noise; None if no threshold asks for it."""
+    if rms_thresh is None:
+        if rms is not None:
+            refuse("rms_thresh", "be given with rms", "none", "Write for example rms_thresh=4.")
+        return None
+    if rms is not None:
+        return 0.0, check_rms(rms, cube)
+    noise = padded_fraction_and_noise(cube)
+    if noise[0] > PADDED_FRACTION:
+        warn(masked_before(noise[0]))
+    return noise
 
 
 @named_keywords

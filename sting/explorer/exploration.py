@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from astropy import units as u
 
-from sting.cubes import KMS, PADDED_FRACTION, open_cube, padded_fraction_and_noise, sky_position, to_velocity
+from sting.cubes import KMS, open_cube, sky_position, to_velocity
 from sting.cuts import cut_streamer, masked_before
 from sting.explorer import choices
 from sting.explorer.images import CubeImages
@@ -17,6 +17,7 @@ from sting.explorer.session import Display, Session, regions_of
 from sting.extract_streamline import reduce_to_1D
 from sting.files import write_text
 from sting.messages import check_choice, refuse
+from sting.noise import PADDED_FRACTION, padded_fraction_and_noise
 from sting.parameters import ROTATIONS, check_distance, rotation_name, to_quantity
 from sting.preview import Preview
 from sting.sky_regions import regions_text

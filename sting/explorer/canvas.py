@@ -47,15 +47,17 @@ class PanelCanvas(Canvas):
             return super()._handle_message(*args, **kwargs)
 
     def draw(self):
-        """Bring the panel up to date and draw it."""
+        """Bring the panel up to date, draw it and send it, whole.
+
+        ipympl sends differences, and its browser side drops a picture that is followed by another before it is decoded: what
+        was different in it would then be missing for ever.
+        """
         with self.lock:
             self.panel.prepare()
+            self._force_full = True
             super().draw()
 
-    def send_whole(self):
-        """Draw the panel and send all of its picture, asked or not.
-
-        On a busy machine one of the first messages is lost at times, and the canvas would wait for ever for the answer.
-        """
-        self.syncing_data_url, self._force_full = False, True
+    def draw_unasked(self):
+        """Draw without waiting for the browser to ask: on a busy machine its first message is lost at times."""
+        self.syncing_data_url = False
         self.draw()

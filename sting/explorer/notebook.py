@@ -86,7 +86,7 @@ class NotebookView:
             for name, panel in self.panels.items():
                 for line in panel.live:
                     line.set_animated(self.is_live)
-                self.canvases[name].send_whole()
+                self.canvases[name].draw_unasked()
             self._send_lines()
 
     def _on_draw(self, event, name):

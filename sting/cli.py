@@ -13,6 +13,7 @@ from astropy import units as u
 from astropy.coordinates import SkyCoord
 
 import sting
+from sting.files import existing_file
 from sting.messages import refuse, suggest
 
 __all__ = ["main", "run_config"]
@@ -41,9 +42,7 @@ def _quantity(key, value):
 
 
 def _read(path):
-    path = Path(path)
-    if not path.is_file():
-        refuse("CONFIG", "be an existing file", repr(str(path)), "`sting demo` writes one to start from.", FileNotFoundError)
+    path = existing_file("CONFIG", path, cure="`sting demo` writes one to start from.")
     try:
         config = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

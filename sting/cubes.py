@@ -8,6 +8,7 @@ from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.wcs.utils import proj_plane_pixel_area, wcs_to_celestial_frame
 
+from sting.files import existing_file
 from sting.messages import refuse
 
 KMS = u.km / u.s
@@ -48,8 +49,7 @@ def open_cube(cube):
     import spectral_cube
 
     if isinstance(cube, str | Path):
-        if not Path(cube).is_file():
-            refuse("cube", "be a cube or an existing file", repr(str(cube)), "Check the path.", FileNotFoundError)
+        existing_file("cube", cube, "be a cube or an existing file")
         with warnings.catch_warnings():
             # most cubes have a Stokes axis, of length 1
             warnings.simplefilter("ignore", spectral_cube.utils.StokesWarning)
@@ -84,9 +84,20 @@ def to_velocity(cube):
     return cube.with_spectral_unit(KMS, velocity_convention="radio")
 
 
-def equatorial(sky):
-    """Positions in their own frame if it has RA and Dec, and otherwise in ICRS: offsets to the east and north count in it."""
-    return sky if "ra" in sky.frame.get_representation_component_names() else sky.icrs
+def positions(wcs, pixels):
+    """Positions on the sky of ``pixels`` (x, y) of a celestial WCS, in its frame."""
+    return SkyCoord(wcs.pixel_to_world(*pixels), frame=wcs_to_celestial_frame(wcs))
+
+
+def sky_offsets(center, sky):
+    """Offsets (arcsec) of positions from ``center`` to the east and north; NaN where they are masked.
+
+    In the frame of the positions if it has RA and Dec, and otherwise in ICRS.
+    """
+    sky = sky if "ra" in sky.frame.get_representation_component_names() else sky.icrs
+    found = center.transform_to(sky.frame.replicate_without_data()).spherical_offsets_to(sky)
+    values = [offset.to_value(u.arcsec) for offset in found]
+    return [np.where(getattr(v, "mask", False), np.nan, getattr(v, "unmasked", v)).astype(float) for v in values]
 
 
 def offsets(cube, center, pixels=None):
@@ -95,12 +106,16 @@ def offsets(cube, center, pixels=None):
     In the equatorial frame of the cube, or in ICRS where it has another one.
     """
     wcs = cube.wcs.celestial
-    native = wcs_to_celestial_frame(wcs)
-    x, y = np.indices(cube.shape[1:])[::-1] if pixels is None else pixels
-    sky = equatorial(SkyCoord(wcs.pixel_to_world(x, y), frame=native))
-    center = SkyCoord(*(wcs.wcs.crval * u.deg), frame=native) if center is None else sky_position("center", center)
-    east, north = center.transform_to(sky.frame).spherical_offsets_to(sky)
-    return east.to_value(u.arcsec), north.to_value(u.arcsec)
+    if center is None:
+        center = SkyCoord(*(wcs.wcs.crval * u.deg), frame=wcs_to_celestial_frame(wcs))
+    pixels = np.indices(cube.shape[1:])[::-1] if pixels is None else pixels
+    return sky_offsets(sky_position("center", center), positions(wcs, pixels))
+
+
+def channels_between(velocity, low, high):
+    """Indices of the channels whose centre lies in a range, to within a thousandth of a channel of rounding."""
+    slack = 1e-3 * np.min(np.abs(np.diff(velocity))) if len(velocity) > 1 else 1e-6
+    return np.flatnonzero((velocity >= low - slack) & (velocity <= high + slack))
 
 
 def cell_of(cube):
@@ -128,6 +143,9 @@ def beam_of(cube):
 def beam_axes(cube):
     """Major and minor axis (arcsec) and position angle (deg) of the beam of the cube, or None."""
     beam = beam_of(cube)
-    if beam is None:
-        return None
+    return None if beam is None else axes_of(beam)
+
+
+def axes_of(beam):
+    """Major and minor axis (arcsec) and position angle (deg) of a beam."""
     return tuple(float(v) for v in (beam.major.to_value(u.arcsec), beam.minor.to_value(u.arcsec), beam.pa.to_value(u.deg)))

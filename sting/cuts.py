@@ -1,35 +1,15 @@
 """Which voxels of a cube a cut keeps: velocity range, box of offsets, regions and threshold."""
 
-from numbers import Real
-
 import numpy as np
 from astropy import units as u
 
-from sting.cubes import KMS, offsets, quantity
+from sting.cubes import KMS, channels_between, offsets, quantity
 from sting.messages import refuse
-from sting.noise import PADDED_FRACTION
 from sting.sky_regions import read_regions, region_mask
 
 
-def masked_before(padded):
-    """Sentence that says why a noise threshold is not applied."""
-    return (
-        f"{padded:.1%} of the cube is exactly zero: it was masked before, so its noise cannot be estimated from it. "
-        "rms_thresh is not applied; the voxels that are not zero are kept. Give rms if you know it."
-    )
-
-
-def check_threshold(rms_thresh):
-    """Refuse what is no threshold in units of the noise; None is no threshold."""
-    if rms_thresh is not None and not (isinstance(rms_thresh, Real) and np.isfinite(rms_thresh) and rms_thresh >= 0):
-        refuse("rms_thresh", "be a number of at least 0", repr(rms_thresh), "Use for example 4.")
-
-
 def cut_streamer(cube, vmin, vmax, box, rms_thresh, region, center, noise):
-    """`extract_streamer_subcube` of a cube on a velocity axis.
-
-    ``noise`` is how much of the cube is padding, and its noise, a number or a map (ny, nx).
-    """
+    """`extract_streamer_subcube` of a cube on a velocity axis whose `~sting.noise.Noise` is known, if there is a threshold."""
     cut = _cut_velocity(cube, vmin, vmax)
     mask = _box_mask(cut, center, *box)
     _check_overlap(mask, "xmin, xmax, ymin, ymax", "Widen the box of offsets.")
@@ -39,8 +19,7 @@ def cut_streamer(cube, vmin, vmax, box, rms_thresh, region, center, noise):
         _check_overlap(mask, "region", "Check its position and its coordinate frame.")
     cut, window = _cut_sky(cut, mask)
     if rms_thresh is not None:
-        padded, rms = noise
-        cut = cut.with_mask(_bright(cut, rms_thresh, padded, rms[window] if np.ndim(rms) else rms))
+        cut = cut.with_mask(_bright(cut, rms_thresh, noise, window))
     # a channel at a time: the cut may be larger than the memory
     if not any(np.isfinite(cut.filled_data[k].value).any() for k in range(cut.shape[0])):
         refuse(
@@ -52,12 +31,14 @@ def cut_streamer(cube, vmin, vmax, box, rms_thresh, region, center, noise):
     return cut
 
 
-def _bright(cut, rms_thresh, padded, rms):
-    """Mask of the voxels that are bright enough."""
-    if padded > PADDED_FRACTION:
+def _bright(cut, rms_thresh, noise, window):
+    """Mask of the voxels that are bright enough; ``window`` is what the cut keeps of the image."""
+    if noise.is_lost:
         return cut != 0 * cut.unit
-    # a map is given a third axis, so that the cut can be cut further
-    limit = np.broadcast_to(rms_thresh * rms, cut.shape) if np.ndim(rms) else rms_thresh * rms
+    limit = rms_thresh * noise.rms
+    if np.ndim(limit):
+        # a third axis, so that the cut can be cut further
+        limit = np.broadcast_to(limit[window], cut.shape)
     return cut > u.Quantity(np.asarray(limit), cut.unit, copy=False)
 
 
@@ -75,9 +56,7 @@ def _cut_velocity(cube, vmin, vmax):
         return cube
     low, high = _range("vmin", vmin, "vmax", vmax, KMS)
     axis = cube.spectral_axis.to_value(KMS)
-    # a channel belongs to the range if its centre does, to within a thousandth of a channel of rounding
-    slack = 1e-3 * np.min(np.abs(np.diff(axis))) if len(axis) > 1 else 1e-6
-    channels = np.flatnonzero((axis >= low - slack) & (axis <= high + slack))
+    channels = channels_between(axis, low, high)
     if not len(channels):
         spans = f"{low:g} to {high:g} km/s of a cube from {axis.min():g} to {axis.max():g} km/s"
         refuse("vmin, vmax", "keep at least one channel", spans, "Change the velocity range.")

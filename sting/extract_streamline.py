@@ -13,10 +13,10 @@ from sting.cubes import (
     sky_position,
     to_velocity,
 )
-from sting.cuts import check_threshold, cut_streamer, masked_before
+from sting.cuts import cut_streamer
 from sting.messages import check_choice, check_whole, in_float64, named_keywords, refuse, warn
-from sting.noise import PADDED_FRACTION, check_rms, padded_fraction_and_noise
-from sting.reduction import bin_by_bin, distances, refuse_far_star, weighted_moments
+from sting.noise import Noise, check_rms, check_threshold, find_noise
+from sting.reduction import bin_by_bin, bounded_sigmas, distances, refuse_far_star, refuse_too_few, weighted_moments
 from sting.streamer import Streamer
 
 __all__ = ["Streamer", "extract_streamer_subcube", "reduce_to_1D"]
@@ -91,16 +91,16 @@ def extract_streamer_subcube(
 
 
 def _noise(cube, rms_thresh, rms):
-    """How much of the cube is padding, and its noise; None if no threshold asks for it."""
+    """Noise of the cube, given or found; None if no threshold asks for it."""
     if rms_thresh is None:
         if rms is not None:
             refuse("rms_thresh", "be given with rms", "none", "Write for example rms_thresh=4.")
         return None
     if rms is not None:
-        return 0.0, check_rms(rms, cube)
-    noise = padded_fraction_and_noise(cube)
-    if noise[0] > PADDED_FRACTION:
-        warn(masked_before(noise[0]))
+        return Noise(0.0, check_rms(rms, cube))
+    noise = find_noise(cube)
+    if noise.is_lost:
+        warn(noise.words)
     return noise
 
 
@@ -146,13 +146,7 @@ def reduce_to_1D(streamer_cube, yso_centre, n_elements=10, *, uncertainty="sprea
     n_elements = check_whole("n_elements", n_elements, 2, 10)
     cube = to_velocity(open_cube(streamer_cube))
     points, flux = _point_cloud(cube, sky_position("yso_centre", yso_centre))
-    if len(flux) < n_elements:
-        refuse(
-            "n_elements",
-            "not exceed the number of voxels",
-            f"{n_elements} for {len(flux)} voxels",
-            "Lower it or widen the cut.",
-        )
+    refuse_too_few(n_elements, len(flux), "voxels", "Lower it or widen the cut.")
     d = distances(points[0], points[1], n_elements)
     edges = np.percentile(d, np.linspace(0, 100, n_elements + 1))[1:-1]
     means, sigmas = bin_by_bin(d, edges, lambda kept: _moments(cube, points[:, kept], flux[kept], uncertainty))
@@ -178,13 +172,9 @@ def _moments(cube, points, flux, uncertainty):
     if not total > 0:
         refuse("streamer_cube", "have positive flux in every bin", f"{total:.3g}", "Raise rms_thresh: the bin holds noise.")
     mean, variance = weighted_moments(points, flux)
-    # a bin cannot be narrower than a pixel and a channel
     pixel, channel = cell_of(cube)
-    sigma = np.sqrt(np.maximum(variance, np.array([pixel, pixel, channel]) ** 2 / 12))
-    if uncertainty == "mean":
-        effective = total**2 / np.sum(flux**2)
-        sigma = sigma / np.sqrt(max(1.0, effective * pixel**2 / _beam_area(cube)))
-    return mean, sigma
+    independent = total**2 / np.sum(flux**2) * pixel**2 / _beam_area(cube) if uncertainty == "mean" else None
+    return mean, bounded_sigmas(variance, pixel, channel, independent)
 
 
 def _beam_area(cube):

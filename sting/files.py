@@ -16,6 +16,13 @@ def is_file(path):
         return False
 
 
+def existing_file(name, path, rule="be an existing file", cure="Check the path."):
+    """The path of a file, refused by ``name`` if there is none."""
+    if not is_file(path):
+        refuse(name, rule, repr(str(path)), cure, FileNotFoundError)
+    return Path(path)
+
+
 @contextmanager
 def whole_file(path, *, overwrite):
     """Give a temporary path of the same name, whose file takes the place of ``path`` when the block ends without an error.

@@ -5,7 +5,6 @@ import io
 import math
 from dataclasses import dataclass
 from functools import cached_property, partial
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -17,7 +16,7 @@ from sting.core import sky
 from sting.core.descent import Stop
 from sting.core.likelihood import MODEL_PARAMETERS, NAMED_PARAMETERS, Settings, match, named_vector, parameters, path_of
 from sting.errors import MINIMUM_GAIN, Uncertainties, estimate_uncertainties, sample_coordinates
-from sting.files import write_text
+from sting.files import existing_file, write_text
 from sting.messages import in_float64, refuse
 from sting.parameters import PARAMETERS, ROTATIONS, to_quantity
 from sting.stream_lines_grad import streamline
@@ -445,10 +444,9 @@ class FitResult:
         ValueError
             If the file is not one that `write` wrote.
         """
-        if not Path(path).is_file():
-            refuse("path", "be an existing file", repr(str(path)), "Check the path.", FileNotFoundError)
+        path = existing_file("path", path)
         try:
-            return cls.from_text(Path(path).read_text(encoding="utf-8"))
+            return cls.from_text(path.read_text(encoding="utf-8"))
         except Exception as error:
             refuse("path", "be a fit written by FitResult.write", f"{str(path)!r} ({error})", "Choose its best_fit.ecsv.")
 

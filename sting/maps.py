@@ -9,12 +9,13 @@ import numpy as np
 from astropy import units as u
 from astropy.io import fits
 from astropy.wcs import WCS
-from astropy.wcs.utils import proj_plane_pixel_area, wcs_to_celestial_frame
+from astropy.wcs.utils import proj_plane_pixel_area
 
-from sting.cubes import KMS, quantity, sky_position
+from sting.cubes import KMS, axes_of, positions, quantity, sky_offsets, sky_position
+from sting.files import existing_file
 from sting.messages import check_choice, refuse, warn
 from sting.point_tables import unit_of
-from sting.reduction import bin_by_bin, distances, refuse_far_star, sky_offsets, weighted_moments
+from sting.reduction import bin_by_bin, bounded_sigmas, distances, refuse_far_star, refuse_too_few, weighted_moments
 
 FWHM = math.sqrt(8 * math.log(2))
 
@@ -55,8 +56,7 @@ def open_map(name, given):
 
 
 def _open_file(name, path):
-    if not path.is_file():
-        refuse(name, "be a map or an existing FITS file", repr(str(path)), "Check the path.", FileNotFoundError)
+    existing_file(name, path, "be a map or an existing FITS file")
     try:
         with fits.open(path, memmap=False) as hdus:
             return next(hdu.copy() for hdu in hdus if hdu.is_image and hdu.data is not None)
@@ -145,16 +145,9 @@ def _beam(beam, header):
             return None
         return [header["BMAJ"] * 3600, header.get("BMIN", header["BMAJ"]) * 3600, header.get("BPA", 0.0)]
     try:
-        axes = [beam.major.to_value(u.arcsec), beam.minor.to_value(u.arcsec), beam.pa.to_value(u.deg)]
+        return list(axes_of(beam))
     except AttributeError:
         refuse("beam", "be a radio_beam.Beam", repr(beam), "Write Beam(1 * u.arcsec, 1 * u.arcsec, 0 * u.deg).", TypeError)
-    return [float(axis) for axis in axes]
-
-
-def _check_size(n_elements, n_pixels):
-    if n_pixels < n_elements:
-        found = f"{n_elements} for {n_pixels} pixels"
-        refuse("n_elements", "not exceed the number of pixels", found, "Lower it or choose more pixels.")
 
 
 def _moments(points, flux, width, meta):
@@ -162,15 +155,13 @@ def _moments(points, flux, width, meta):
     mean, variance = weighted_moments(points, flux)
     # law of total variance: the lines' own width adds to the scatter of their centres
     variance[2] += width**2 @ flux / flux.sum()
-    pixel, channel = meta["pixel"], meta.get("channel", 0.0)
-    sigma = np.sqrt(np.maximum(variance, np.array([pixel, pixel, channel]) ** 2 / 12))
+    pixel, channel, independent = meta["pixel"], meta.get("channel", 0.0), None
     if meta["uncertainty"] == "mean":
         # a sampled Gaussian counts as 2 sqrt(pi) sigma / channel channels: (sum f)^2 / sum f^2
         effective = 2 * math.sqrt(math.pi) / channel * flux.sum() ** 2 / np.sum(flux**2 / width)
         major, minor, _ = meta["beam"]
-        area = math.pi * major * minor / (4 * math.log(2))
-        sigma = sigma / math.sqrt(max(1.0, effective * pixel**2 / area))
-    return mean, sigma
+        independent = effective * pixel**2 / (math.pi * major * minor / (4 * math.log(2)))
+    return mean, bounded_sigmas(variance, pixel, channel, independent)
 
 
 def _meta(peak, wcs, uncertainty, beam, channel):
@@ -200,11 +191,9 @@ def reduce_maps(maps, yso_centre, n_elements, *, wcs, width_kind, velocity_unit,
     width = width / (FWHM if width_kind == "fwhm" else 1)
     meta = _meta(maps["peak"], wcs, uncertainty, beam, channel)
     y, x = np.nonzero(_chosen(peak, velocity, width, mask, _threshold(threshold, maps["peak"].unit)))
-    _check_size(n_elements, len(y))
+    refuse_too_few(n_elements, len(y), "pixels", "Lower it or choose more pixels.")
     refuse_far_star(star, wcs, peak.shape, "maps")
-    frame = wcs_to_celestial_frame(wcs)
-    sky = wcs.pixel_to_world(x, y).transform_to(frame)
-    points, width = np.array([*sky_offsets(star, sky), velocity[y, x]]), width[y, x]
+    points, width = np.array([*sky_offsets(star, positions(wcs, (x, y))), velocity[y, x]]), width[y, x]
     flux = peak[y, x] * width * math.sqrt(2 * math.pi)
     d = distances(points[0], points[1], n_elements)
     # the edges that the voxels of a cube have, as many to each pixel: whole pixels, nothing between them

@@ -1,10 +1,13 @@
 """The noise of a cube, from what is neither padding nor blank."""
 
+from numbers import Real
+from typing import NamedTuple
+
 import numpy as np
 from astropy import units as u
 from astropy.stats import mad_std
 
-from sting.cubes import KMS, open_cube, quantity, to_velocity
+from sting.cubes import KMS, channels_between, open_cube, quantity, to_velocity
 from sting.messages import named_keywords, refuse
 
 __all__ = ["estimate_rms"]
@@ -17,6 +20,26 @@ NOISE_SAMPLE = 20_000_000
 
 #: Channels that a pixel must have for a noise of its own.
 FEWEST_CHANNELS = 5
+
+
+class Noise(NamedTuple):
+    """How much of a cube is padding, and its noise: a number or a map (ny, nx) in the unit of the cube."""
+
+    padded: float
+    rms: float | np.ndarray
+
+    @property
+    def is_lost(self):
+        """Whether the cube was masked before and does not tell its noise."""
+        return self.padded > PADDED_FRACTION
+
+    @property
+    def words(self):
+        """Sentence that says why a threshold is not applied to a cube whose noise is lost."""
+        return (
+            f"{self.padded:.1%} of the cube is exactly zero: it was masked before, so its noise cannot be estimated from it. "
+            "rms_thresh is not applied; the voxels that are not zero are kept. Give rms if you know it."
+        )
 
 
 @named_keywords
@@ -54,11 +77,11 @@ def estimate_rms(cube, *, line_free=None, per_pixel=False):
     """
     cube = to_velocity(open_cube(cube))
     channels = _channels(cube, line_free)
-    padded, noise = padded_fraction_and_noise(cube, channels)
-    if padded > PADDED_FRACTION:
-        found = f"{padded:.1%} of it exactly zero"
+    noise = find_noise(cube, channels)
+    if noise.is_lost:
+        found = f"{noise.padded:.1%} of it exactly zero"
         refuse("cube", "not have been masked before", found, "Estimate its noise from the cube as it was, and give that as rms.")
-    return (_map(cube, channels) if per_pixel else noise) * cube.unit
+    return (_map(cube, channels) if per_pixel else noise.rms) * cube.unit
 
 
 def _channels(cube, line_free):
@@ -66,25 +89,24 @@ def _channels(cube, line_free):
     if line_free is None:
         return np.arange(cube.shape[0])
     ranges = [line_free] if _is_pair(line_free) or not np.iterable(line_free) else list(line_free)
-    axis, found = cube.spectral_axis.to_value(KMS), np.zeros(cube.shape[0], bool)
+    axis, found = cube.spectral_axis.to_value(KMS), []
     for one in ranges:
         if not _is_pair(one):
             refuse("line_free", "be a pair of velocities, or a list of pairs", repr(one), "Write (3 * kms, 5 * kms).")
         low, high = sorted(quantity("line_free", limit, KMS).value for limit in one)
-        inside = (axis >= low) & (axis <= high)
-        if not inside.any():
+        found.append(channels_between(axis, low, high))
+        if not len(found[-1]):
             spans = f"{low:g} to {high:g} km/s of a cube from {axis.min():g} to {axis.max():g} km/s"
             refuse("line_free", "hold at least one channel", spans, "Change the range.")
-        found |= inside
-    return np.flatnonzero(found)
+    return np.unique(np.concatenate(found))
 
 
 def _is_pair(one):
     return np.iterable(one) and len(one) == 2 and not any(np.iterable(limit) for limit in one)
 
 
-def padded_fraction_and_noise(cube, channels=None):
-    """Tell which fraction of the finite voxels is exactly zero, and the noise of the others.
+def find_noise(cube, channels=None):
+    """Find which fraction of the finite voxels is exactly zero, and the noise of the others.
 
     Of more than `NOISE_SAMPLE` voxels, of every k-th row: enough for four digits, and a fraction of the memory.
 
@@ -97,8 +119,7 @@ def padded_fraction_and_noise(cube, channels=None):
 
     Returns
     -------
-    padded, noise : float
-        The noise in the unit of the cube.
+    Noise
     """
     channels = np.arange(cube.shape[0]) if channels is None else channels
     n_y, n_x = cube.shape[1:]
@@ -108,7 +129,7 @@ def padded_fraction_and_noise(cube, channels=None):
     if not values.size:
         refuse("cube", "hold finite values", "blank voxels (NaN) only", "Check that the right file was read.")
     padded = float(np.mean(values == 0))
-    return padded, float(mad_std(values[values != 0])) if padded < 1 else 0.0
+    return Noise(padded, float(mad_std(values[values != 0])) if padded < 1 else 0.0)
 
 
 def _map(cube, channels):
@@ -126,6 +147,18 @@ def _noise_of(cube, channels, rows):
     if known.any():
         noise[known] = mad_std(values[:, known], axis=0, ignore_nan=True)
     return noise
+
+
+def check_threshold(rms_thresh):
+    """Refuse what is no threshold in units of the noise; None is no threshold.
+
+    Parameters
+    ----------
+    rms_thresh : float or None
+        The threshold.
+    """
+    if rms_thresh is not None and not (isinstance(rms_thresh, Real) and np.isfinite(rms_thresh) and rms_thresh >= 0):
+        refuse("rms_thresh", "be a number of at least 0", repr(rms_thresh), "Use for example 4.")
 
 
 def check_rms(rms, cube):

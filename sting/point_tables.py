@@ -1,16 +1,16 @@
 """The points of a streamer out of a table that somebody else made: its columns, their units, the order of its rows."""
 
 import os
-from pathlib import Path
 
 import numpy as np
 from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.table import Table
 
-from sting.cubes import KMS, quantity, sky_position
+from sting.cubes import KMS, quantity, sky_offsets, sky_position
+from sting.files import existing_file
 from sting.messages import check_choice, refuse, suggest, warn
-from sting.reduction import distances, sky_offsets
+from sting.reduction import distances
 
 #: What a column may be called, in any case. Those of the uncertainties follow from these.
 ALIASES = {
@@ -33,10 +33,9 @@ FARTHEST_POINT = 1 * u.deg
 def read_table(table, file_format):
     """The table itself, columns with units, or read from a file; of a file of `Streamer.write`, the points."""
     if isinstance(table, str | os.PathLike):
-        if not Path(table).is_file():
-            refuse("table", "be a table or an existing file", repr(str(table)), "Check the path.", FileNotFoundError)
+        path = existing_file("table", table, "be a table or an existing file")
         try:
-            table = Table.read(Path(table), format=file_format)
+            table = Table.read(path, format=file_format)
         except Exception as error:
             cure = "Pass format=, see astropy's Table.read."
             refuse("table", "be a file that astropy reads as a table", f"{str(table)!r} ({error})", cure)

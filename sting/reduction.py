@@ -6,7 +6,6 @@ from astropy import units as u
 from astropy.wcs.utils import proj_plane_pixel_area
 
 from sting.core.matching import distance_metric
-from sting.cubes import equatorial
 from sting.messages import refuse
 
 #: A star farther from the middle of the data than this many of their diagonals is taken for a mistake.
@@ -39,12 +38,19 @@ def weighted_moments(points, flux):
     return mean, (points - mean[:, None]) ** 2 @ flux / flux.sum()
 
 
-def sky_offsets(star, sky):
-    """Offsets (arcsec) of positions from the star to the east and north; NaN where they are masked."""
-    sky = equatorial(sky)
-    found = star.transform_to(sky.frame.replicate_without_data()).spherical_offsets_to(sky)
-    values = [offset.to_value(u.arcsec) for offset in found]
-    return [np.where(getattr(v, "mask", False), np.nan, getattr(v, "unmasked", v)).astype(float) for v in values]
+def bounded_sigmas(variance, pixel, channel, independent=None):
+    """Uncertainties of a bin from its variances (3,): no bin is narrower than a pixel and a channel.
+
+    With the number of ``independent`` beams and channels in it they are those of the mean.
+    """
+    sigma = np.sqrt(np.maximum(variance, np.array([pixel, pixel, channel]) ** 2 / 12))
+    return sigma if independent is None else sigma / np.sqrt(max(1.0, independent))
+
+
+def refuse_too_few(n_elements, n, what, cure):
+    """Refuse more bins than there is anything to put into them."""
+    if n < n_elements:
+        refuse("n_elements", f"not exceed the number of {what}", f"{n_elements} for {n} {what}", cure)
 
 
 def refuse_far_star(star, wcs, shape, data):

@@ -9,7 +9,7 @@ from astropy import units as u
 from astropy.utils.exceptions import AstropyUserWarning
 from astropy.wcs.utils import wcs_to_celestial_frame
 
-from sting.files import is_file, write_text
+from sting.files import existing_file, write_text
 from sting.messages import refuse, warn
 
 __all__ = ["read_regions", "write_regions"]
@@ -54,9 +54,7 @@ def read_regions(region):
         return [region]
     if not isinstance(region, str | Path):
         return _checked(region)
-    path = Path(region)
-    if not is_file(path):
-        refuse("region", "be a region or an existing ds9 or CRTF file", repr(str(region)), "Check the path.", FileNotFoundError)
+    path = existing_file("region", region, "be a region or an existing ds9 or CRTF file")
     regions, notices = _parse(path.read_text(encoding="utf-8", errors="replace"), path.name)
     if regions and notices:
         warn(" ".join(notices))

@@ -8,7 +8,7 @@ from astropy import units as u
 from astropy.table import QTable
 
 from sting.cubes import KMS
-from sting.files import whole_file
+from sting.files import existing_file, whole_file
 from sting.maps import reduce_maps
 from sting.messages import check_whole, in_float64, named_keywords, refuse
 from sting.point_tables import meta_of_table, points_of_table, read_table
@@ -346,9 +346,7 @@ class Streamer:
         >>> Streamer.read("points.ecsv")
         <Streamer: 6 points from 6 voxels>
         """
-        path = Path(path)
-        if not path.is_file():
-            refuse("path", "be an existing file", repr(str(path)), "Check the path.", FileNotFoundError)
+        path = existing_file("path", path)
         try:
             return cls._from_rows(QTable.read(path, format="ascii.ecsv"))
         except Exception as error:

@@ -9,7 +9,7 @@ from astropy.stats import mad_std
 from sting import noise as room
 from sting.extract_streamline import extract_streamer_subcube
 from sting.messages import StingWarning
-from sting.noise import estimate_rms, padded_fraction_and_noise
+from sting.noise import estimate_rms, find_noise
 
 KMS = u.km / u.s
 STAR = SkyCoord(52.2315, 31.2436, unit="deg", frame="fk5")
@@ -20,7 +20,7 @@ class TestNoise:
         values = 3 + 0.5 * np.random.default_rng(0).standard_normal((5, 20, 20))
         values[0] = 0
         values[1, :10] = np.nan
-        padded, noise = padded_fraction_and_noise(make_cube(values))
+        padded, noise = find_noise(make_cube(values))
         finite = values[np.isfinite(values)]
         assert padded == pytest.approx(400 / 1800)
         assert noise == pytest.approx(mad_std(finite[finite != 0]))
@@ -28,23 +28,23 @@ class TestNoise:
         assert (type(padded), type(noise)) == (float, float)
 
     def test_nothing_is_padded(self, make_cube):
-        padded, noise = padded_fraction_and_noise(make_cube(np.random.default_rng(0).standard_normal((5, 20, 20))))
+        padded, noise = find_noise(make_cube(np.random.default_rng(0).standard_normal((5, 20, 20))))
         assert padded == 0
         assert noise == pytest.approx(1, rel=0.1)
 
     def test_zeros_only(self, make_cube):
-        assert padded_fraction_and_noise(make_cube(np.zeros((2, 3, 4)))) == (1.0, 0.0)
+        assert find_noise(make_cube(np.zeros((2, 3, 4)))) == (1.0, 0.0)
 
     def test_what_is_masked_is_not_counted(self, make_cube):
         values = np.arange(24.0).reshape(2, 3, 4)
         cube = make_cube(values)
-        padded, noise = padded_fraction_and_noise(cube.with_mask(cube > 10 * u.K))
+        padded, noise = find_noise(cube.with_mask(cube > 10 * u.K))
         assert padded == 0
         assert noise == pytest.approx(mad_std(np.arange(11.0, 24.0)))
 
     def test_blank_voxels_only(self, make_cube):
         with pytest.raises(ValueError, match=r"^'cube' must hold finite values; got blank voxels \(NaN\) only"):
-            padded_fraction_and_noise(make_cube(np.full((2, 3, 4), np.nan)))
+            find_noise(make_cube(np.full((2, 3, 4), np.nan)))
 
 
 @pytest.fixture

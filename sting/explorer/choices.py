@@ -8,10 +8,10 @@ import numpy as np
 
 from sting.core.transforms import mu_from, omega_from
 from sting.cubes import KMS, quantity
-from sting.cuts import check_threshold
 from sting.explorer.session import Display, regions_of
 from sting.files import is_file
 from sting.messages import check_choice, check_whole, in_float64, refuse
+from sting.noise import check_threshold
 from sting.parameters import (
     PARAMETERS,
     ROTATIONS,

@@ -10,14 +10,14 @@ import numpy as np
 from astropy import units as u
 
 from sting.cubes import KMS, open_cube, sky_position, to_velocity
-from sting.cuts import cut_streamer, masked_before
+from sting.cuts import cut_streamer
 from sting.explorer import choices
 from sting.explorer.images import CubeImages
 from sting.explorer.session import Display, Session, regions_of
 from sting.extract_streamline import reduce_to_1D
 from sting.files import write_text
 from sting.messages import check_choice, refuse
-from sting.noise import PADDED_FRACTION, padded_fraction_and_noise
+from sting.noise import find_noise
 from sting.parameters import ROTATIONS, check_distance, rotation_name, to_quantity
 from sting.preview import Preview
 from sting.sky_regions import regions_text
@@ -171,8 +171,8 @@ class Exploration:
         """Status after a cut."""
         if streamer is None:
             return "Nothing is cut out yet: choose a velocity range, a region or a threshold."
-        if session.rms_thresh is not None and self._noise[0] > PADDED_FRACTION:
-            return masked_before(self._noise[0])
+        if session.rms_thresh is not None and self._noise.is_lost:
+            return self._noise.words
         return f"{len(streamer)} points from {streamer.pc_coords.shape[1]} voxels. Steer the model, or press Auto."
 
     @locked
@@ -273,7 +273,7 @@ class Exploration:
         cut = self.streamer_cube
         if cut is None or session.cut != self.session.cut:
             if session.rms_thresh is not None and self._noise is None:
-                self._noise = padded_fraction_and_noise(self.cube)
+                self._noise = find_noise(self.cube)
             limits = [None if v is None else v * KMS for v in (session.vmin, session.vmax)]
             regions = regions_of(session) or None
             cut = cut_streamer(self.cube, *limits, (None,) * 4, session.rms_thresh, regions, None, self._noise)

@@ -3,7 +3,7 @@
 import numpy as np
 from astropy.wcs.utils import pixel_to_skycoord
 
-from sting.cubes import KMS, beam_axes, cell_of, offsets
+from sting.cubes import KMS, beam_axes, cell_of, channels_between, offsets
 
 #: Voxels from which brightness limits and noise are estimated for display.
 SAMPLE = 2_000_000
@@ -141,8 +141,7 @@ class CubeImages:
         `~numpy.ndarray` of int
         """
         low, high = -np.inf if low is None else low, np.inf if high is None else high
-        slack = 1e-3 * self.channel_width
-        return np.flatnonzero((self.velocity >= low - slack) & (self.velocity <= high + slack))
+        return channels_between(self.velocity, low, high)
 
     def to_pixel(self, ra, dec):
         """Turn offsets from the star into pixel coordinates.

@@ -2,8 +2,8 @@
 
 import json
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 
+from sting.files import existing_file
 from sting.messages import refuse
 from sting.parameters import ROTATIONS
 from sting.sky_regions import parse_regions
@@ -177,9 +177,7 @@ def loads(path):
     dict
         Its content, the sessions and the display as objects.
     """
-    path = Path(path)
-    if not path.is_file():
-        refuse("path", "be an existing state file", repr(str(path)), "Check the path.", FileNotFoundError)
+    path = existing_file("path", path, "be an existing state file")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] != "sting explorer" or content["version"] > VERSION:

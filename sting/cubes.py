@@ -1,5 +1,6 @@
 """What the package asks of a cube: a velocity axis, offsets from the star, sizes of pixel, channel and beam."""
 
+import math
 import warnings
 from pathlib import Path
 
@@ -118,6 +119,13 @@ def channels_between(velocity, low, high):
     return np.flatnonzero((velocity >= low - slack) & (velocity <= high + slack))
 
 
+def finite_voxels(cube):
+    """Numbers (in the order of the array, ascending) and values of all finite voxels."""
+    values = cube.filled_data[:].value.ravel()
+    voxels = np.flatnonzero(np.isfinite(values))
+    return voxels, values[voxels].astype(float)
+
+
 def cell_of(cube):
     """Size of a pixel (arcsec) and width of a channel (km/s; a tenth where there is but one channel)."""
     pixel = np.sqrt(proj_plane_pixel_area(cube.wcs.celestial)) * 3600
@@ -149,3 +157,8 @@ def beam_axes(cube):
 def axes_of(beam):
     """Major and minor axis (arcsec) and position angle (deg) of a beam."""
     return tuple(float(v) for v in (beam.major.to_value(u.arcsec), beam.minor.to_value(u.arcsec), beam.pa.to_value(u.deg)))
+
+
+def pixels_per_beam(axes, pixel):
+    """Number of pixels of a size (arcsec) in a beam of some axes."""
+    return math.pi * axes[0] * axes[1] / (4 * math.log(2)) / pixel**2

@@ -1,14 +1,19 @@
-"""Which voxels of a cube a cut keeps: velocity range, box of offsets, regions and threshold."""
+"""Which voxels of a cube a cut keeps: velocity range, box of offsets, regions, threshold and islands."""
 
 import numpy as np
 from astropy import units as u
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
-from sting.cubes import KMS, channels_between, offsets, quantity
+from sting.cubes import KMS, beam_axes, cell_of, channels_between, finite_voxels, offsets, pixels_per_beam, quantity
 from sting.messages import refuse
 from sting.sky_regions import read_regions, region_mask
 
+#: What becomes of voxels that nothing else in the cut touches: all stay, or those of a beam at least, or the brightest lot alone.
+ISLANDS = ("keep", "beam", "main")
 
-def cut_streamer(cube, vmin, vmax, box, rms_thresh, region, center, noise):
+
+def cut_streamer(cube, vmin, vmax, box, rms_thresh, region, center, noise, islands="keep"):
     """`extract_streamer_subcube` of a cube on a velocity axis whose `~sting.noise.Noise` is known, if there is a threshold."""
     cut = _cut_velocity(cube, vmin, vmax)
     mask = _box_mask(cut, center, *box)
@@ -28,7 +33,46 @@ def cut_streamer(cube, vmin, vmax, box, rms_thresh, region, center, noise):
             "none",
             "Lower rms_thresh or widen the limits and the region.",
         )
-    return cut
+    return cut if islands == "keep" else _without_islands(cut, islands)
+
+
+def _without_islands(cut, which):
+    """The cut without what stands alone and is smaller than a beam, or without all but the brightest island."""
+    voxels, flux = finite_voxels(cut)
+    island = _islands(voxels, cut.shape)
+    if which == "main":
+        kept = island == np.argmax(np.bincount(island, flux))
+    else:
+        n_y, n_x = cut.shape[1:]
+        footprint = np.unique(island * (n_y * n_x) + voxels % (n_y * n_x)) // (n_y * n_x)
+        kept = (np.bincount(footprint) >= pixels_per_beam(_beam(cut), cell_of(cut)[0]))[island]
+    if not kept.any():
+        refuse("islands", "leave something of the cut", f"{which!r}, none being as large as a beam", "Lower rms_thresh.")
+    mask = np.zeros(cut.shape, bool)
+    mask.ravel()[voxels[kept]] = True
+    window = tuple(slice(k.min(), k.max() + 1) for k in np.unravel_index(voxels[kept], cut.shape))
+    return cut.with_mask(mask)[window]
+
+
+def _islands(voxels, shape):
+    """Number of the island that each voxel (its number in the array, ascending) belongs to; neighbours share a face."""
+    _, n_y, n_x = shape
+    ones, others = [], []
+    for step, is_last in ((1, voxels % n_x == n_x - 1), (n_x, voxels // n_x % n_y == n_y - 1), (n_y * n_x, False)):
+        place = np.searchsorted(voxels, voxels + step)
+        met = np.flatnonzero((voxels[np.minimum(place, len(voxels) - 1)] == voxels + step) & ~np.asarray(is_last))
+        ones.append(met)
+        others.append(place[met])
+    ones, others = np.concatenate(ones), np.concatenate(others)
+    graph = coo_array((np.ones(len(ones), bool), (ones, others)), shape=(len(voxels),) * 2)
+    return connected_components(graph, directed=False)[1]
+
+
+def _beam(cut):
+    axes = beam_axes(cut)
+    if axes is None:
+        refuse("islands", "be 'keep' or 'main' for a cube without a beam", "'beam'", "Add one: cube.with_beam(...).")
+    return axes
 
 
 def _bright(cut, rms_thresh, noise, window):

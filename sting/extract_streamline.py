@@ -1,22 +1,38 @@
 """From a spectral cube to the points of a fit: cube -> streamer cube -> `Streamer`."""
 
 import numpy as np
-from astropy import units as u
 
 from sting.cubes import (
     KMS,
     beam_axes,
-    beam_of,
     cell_of,
+    finite_voxels,
     offsets,
     open_cube,
+    pixels_per_beam,
     sky_position,
     to_velocity,
 )
-from sting.cuts import cut_streamer
+from sting.cuts import ISLANDS, cut_streamer
 from sting.messages import check_choice, check_whole, in_float64, named_keywords, refuse, warn
 from sting.noise import Noise, check_rms, check_threshold, find_noise
-from sting.reduction import bin_by_bin, bounded_sigmas, distances, refuse_far_star, refuse_too_few, weighted_moments
+from sting.principal_curve import along_curve
+from sting.reduction import (
+    ORDERINGS,
+    UNCERTAINTIES,
+    bin_by_bin,
+    bins_along,
+    bounded_sigmas,
+    check_beams,
+    distances,
+    line_width,
+    merged,
+    merged_words,
+    refuse_far_star,
+    refuse_too_few,
+    resolution,
+    weighted_moments,
+)
 from sting.streamer import Streamer
 
 __all__ = ["Streamer", "extract_streamer_subcube", "reduce_to_1D"]
@@ -36,8 +52,9 @@ def extract_streamer_subcube(
     region=None,
     center=None,
     rms=None,
+    islands="keep",
 ):
-    """Cut the streamer out of a cube: velocity range, box of offsets, region, noise threshold.
+    """Cut the streamer out of a cube: velocity range, box of offsets, region, noise threshold, islands.
 
     Every limit is optional by itself.
 
@@ -64,6 +81,9 @@ def extract_streamer_subcube(
     rms : `~astropy.units.Quantity`, optional
         The noise, where it is known or differs over the image: a number or a map of shape (ny, nx), see
         `~sting.noise.estimate_rms`. By default it is estimated.
+    islands : {"keep", "beam", "main"}, optional
+        What becomes of islands, voxels that share no face with the rest of the cut: all are kept; those are dropped that cover
+        less than a beam on the sky; or all are dropped but the one of the largest flux.
 
     Returns
     -------
@@ -86,8 +106,9 @@ def extract_streamer_subcube(
     """
     cube = to_velocity(open_cube(cube))
     check_threshold(rms_thresh)
+    check_choice("islands", islands, ISLANDS)
     noise = _noise(cube, rms_thresh, rms)
-    return cut_streamer(cube, vmin, vmax, (xmin, xmax, ymin, ymax), rms_thresh, region, center, noise)
+    return cut_streamer(cube, vmin, vmax, (xmin, xmax, ymin, ymax), rms_thresh, region, center, noise, islands)
 
 
 def _noise(cube, rms_thresh, rms):
@@ -106,12 +127,10 @@ def _noise(cube, rms_thresh, rms):
 
 @named_keywords
 @in_float64
-def reduce_to_1D(streamer_cube, yso_centre, n_elements=10, *, uncertainty="spread"):
+def reduce_to_1D(streamer_cube, yso_centre, n_elements=10, *, uncertainty="spread", ordering="distance", min_beams=1):
     """Reduce the emission of a streamer to a curve of flux-weighted mean positions and velocities.
 
-    The voxels are put into ``n_elements`` bins of equal numbers by the measure d = r sqrt(1 + dtheta^2) of the way along the
-    streamer, where r is the projected distance from the star and dtheta the angle from the direction of the innermost emission.
-    Every voxel is counted once.
+    The voxels are put into ``n_elements`` bins of equal numbers by a measure of the way along the streamer, each into one.
 
     Parameters
     ----------
@@ -124,10 +143,21 @@ def reduce_to_1D(streamer_cube, yso_centre, n_elements=10, *, uncertainty="sprea
     uncertainty : {"spread", "mean"}, optional
         ``"spread"``: the flux-weighted standard deviation in the bin, that is the width of the streamer, as in STING.
         ``"mean"``: that of the mean, the spread divided by the root of the number of independent beams and channels in the bin.
+    ordering : {"distance", "curve"}, optional
+        The measure of the way. ``"distance"``: d = r sqrt(1 + dtheta^2), as in STING, where r is the projected distance from the
+        star and dtheta the angle from the direction of the innermost emission; it grows along a streamer that leads away from the
+        star. ``"curve"``: the length along a principal curve through the emission (Hastie & Stuetzle 1989,
+        doi:10.1080/01621459.1989.10478797), for streamers that bend back. It is found in position in beams (three pixels where
+        there is no beam) and velocity in line widths.
+    min_beams : float, optional
+        A bin with fewer beams (pixels on the sky by those of a beam) is merged with the next one inwards, with a warning: its
+        point would repeat what its neighbour says. Two are left at the least. 0 keeps all, as in STING; a cube without a beam
+        keeps them as well.
 
     Returns
     -------
     `~sting.streamer.Streamer`
+        With ``n_elements`` points, or fewer if bins were merged.
 
     Raises
     ------
@@ -142,46 +172,52 @@ def reduce_to_1D(streamer_cube, yso_centre, n_elements=10, *, uncertainty="sprea
     >>> len(reduce_to_1D(streamer_cube, scene.star_position, n_elements=8))
     8
     """
-    check_choice("uncertainty", uncertainty, ("spread", "mean"))
-    n_elements = check_whole("n_elements", n_elements, 2, 10)
+    streamer = reduced(streamer_cube, yso_centre, n_elements, uncertainty, ordering, min_beams)
+    if len(streamer) < n_elements:
+        warn(merged_words(n_elements, len(streamer), min_beams))
+    return streamer
+
+
+def reduced(streamer_cube, yso_centre, n_elements, uncertainty="spread", ordering="distance", min_beams=1):
+    """`reduce_to_1D` without its warning."""
+    check_choice("uncertainty", uncertainty, UNCERTAINTIES)
+    check_choice("ordering", ordering, ORDERINGS)
+    n_elements, min_beams = check_whole("n_elements", n_elements, 2, 10), check_beams(min_beams)
     cube = to_velocity(open_cube(streamer_cube))
-    points, flux = _point_cloud(cube, sky_position("yso_centre", yso_centre))
+    points, flux, pixel = _point_cloud(cube, sky_position("yso_centre", yso_centre))
     refuse_too_few(n_elements, len(flux), "voxels", "Lower it or widen the cut.")
-    d = distances(points[0], points[1], n_elements)
-    edges = np.percentile(d, np.linspace(0, 100, n_elements + 1))[1:-1]
-    means, sigmas = bin_by_bin(d, edges, lambda kept: _moments(cube, points[:, kept], flux[kept], uncertainty))
-    return Streamer(np.vstack([points, flux]), *means, *sigmas, meta=_meta(cube, uncertainty))
+    meta = _meta(cube, uncertainty)
+    if ordering == "distance":
+        d = distances(points[0], points[1], n_elements)
+    else:
+        d = along_curve(points, flux, resolution(meta, line_width(points[2], flux, pixel)))
+    bins = bins_along(d, np.percentile(d, np.linspace(0, 100, n_elements + 1))[1:-1])
+    bins = merged(bins, pixel, meta, min_beams)
+    means, sigmas = bin_by_bin(bins, lambda kept: _moments(points[:, kept], flux[kept], meta))
+    return Streamer(np.vstack([points, flux]), *means, *sigmas, meta=meta)
 
 
 def _point_cloud(cube, star):
-    """Positions (3, n) and intensities (n,) of all finite voxels."""
-    values = cube.filled_data[:].value
-    kept = np.isfinite(values)
-    if not kept.any():
+    """Positions (3, n), intensities and numbers of the pixels (n,) of all finite voxels."""
+    voxels, flux = finite_voxels(cube)
+    if not len(voxels):
         refuse("streamer_cube", "hold finite values", "blank voxels (NaN) only", "Check the cuts that were made.")
     refuse_far_star(star, cube.wcs.celestial, cube.shape[1:], "cube")
     east, north = offsets(cube, star)
-    z, y, x = np.nonzero(kept)
-    points = np.array([east[y, x], north[y, x], cube.spectral_axis.to_value(KMS)[z]])
-    return points, values[kept].astype(float)
+    channel, pixel = np.divmod(voxels, east.size)
+    return np.array([east.flat[pixel], north.flat[pixel], cube.spectral_axis.to_value(KMS)[channel]]), flux, pixel
 
 
-def _moments(cube, points, flux, uncertainty):
+def _moments(points, flux, meta):
     """Weighted means and their uncertainties of the voxels of one bin, each of length 3."""
     total = flux.sum()
     if not total > 0:
         refuse("streamer_cube", "have positive flux in every bin", f"{total:.3g}", "Raise rms_thresh: the bin holds noise.")
     mean, variance = weighted_moments(points, flux)
-    pixel, channel = cell_of(cube)
-    independent = total**2 / np.sum(flux**2) * pixel**2 / _beam_area(cube) if uncertainty == "mean" else None
-    return mean, bounded_sigmas(variance, pixel, channel, independent)
-
-
-def _beam_area(cube):
-    beam = beam_of(cube)
-    if beam is None:
-        refuse("streamer_cube", "have a beam for uncertainty='mean'", "none", "Add one (cube.with_beam) or use 'spread'.")
-    return beam.sr.to_value(u.arcsec**2)
+    independent = None
+    if meta["uncertainty"] == "mean":
+        independent = total**2 / np.sum(flux**2) / pixels_per_beam(meta["beam"], meta["pixel"])
+    return mean, bounded_sigmas(variance, meta["pixel"], meta["channel"], independent)
 
 
 def _meta(cube, uncertainty):
@@ -189,4 +225,6 @@ def _meta(cube, uncertainty):
     meta = {"uncertainty": uncertainty, "intensity_unit": cube.unit.to_string(), "pixel": pixel, "channel": channel}
     if (axes := beam_axes(cube)) is not None:
         meta["beam"] = list(axes)
+    elif uncertainty == "mean":
+        refuse("streamer_cube", "have a beam for uncertainty='mean'", "none", "Add one (cube.with_beam) or use 'spread'.")
     return meta

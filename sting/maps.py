@@ -11,11 +11,25 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_area
 
-from sting.cubes import KMS, axes_of, positions, quantity, sky_offsets, sky_position
+from sting.cubes import KMS, axes_of, pixels_per_beam, positions, quantity, sky_offsets, sky_position
 from sting.files import existing_file
 from sting.messages import check_choice, refuse, warn
 from sting.point_tables import unit_of
-from sting.reduction import bin_by_bin, bounded_sigmas, distances, refuse_far_star, refuse_too_few, weighted_moments
+from sting.principal_curve import along_curve
+from sting.reduction import (
+    ORDERINGS,
+    UNCERTAINTIES,
+    bin_by_bin,
+    bins_along,
+    bounded_sigmas,
+    check_beams,
+    distances,
+    merged,
+    refuse_far_star,
+    refuse_too_few,
+    resolution,
+    weighted_moments,
+)
 
 FWHM = math.sqrt(8 * math.log(2))
 
@@ -159,13 +173,12 @@ def _moments(points, flux, width, meta):
     if meta["uncertainty"] == "mean":
         # a sampled Gaussian counts as 2 sqrt(pi) sigma / channel channels: (sum f)^2 / sum f^2
         effective = 2 * math.sqrt(math.pi) / channel * flux.sum() ** 2 / np.sum(flux**2 / width)
-        major, minor, _ = meta["beam"]
-        independent = effective * pixel**2 / (math.pi * major * minor / (4 * math.log(2)))
+        independent = effective / pixels_per_beam(meta["beam"], pixel)
     return mean, bounded_sigmas(variance, pixel, channel, independent)
 
 
 def _meta(peak, wcs, uncertainty, beam, channel):
-    check_choice("uncertainty", uncertainty, ("spread", "mean"))
+    check_choice("uncertainty", uncertainty, UNCERTAINTIES)
     meta = {"uncertainty": uncertainty, "pixel": math.sqrt(proj_plane_pixel_area(wcs)) * 3600}
     meta["intensity_unit"] = f"{u.one if peak.unit is None else peak.unit} km / s".strip()
     if channel is not None:
@@ -180,9 +193,26 @@ def _meta(peak, wcs, uncertainty, beam, channel):
     return meta
 
 
-def reduce_maps(maps, yso_centre, n_elements, *, wcs, width_kind, velocity_unit, mask, threshold, uncertainty, beam, channel):
-    """Cloud (4, n_pixels), means and uncertainties (3, n_elements) from the outside in, and meta."""
+def reduce_maps(
+    maps,
+    yso_centre,
+    n_elements,
+    *,
+    wcs,
+    width_kind,
+    velocity_unit,
+    mask,
+    threshold,
+    uncertainty,
+    ordering,
+    min_beams,
+    beam,
+    channel,
+):
+    """Cloud (4, n_pixels), means and uncertainties (3, n_elements or fewer) from the outside in, and meta."""
     check_choice("width_kind", width_kind, ("sigma", "fwhm"))
+    check_choice("ordering", ordering, ORDERINGS)
+    min_beams = check_beams(min_beams)
     star = sky_position("yso_centre", yso_centre)
     maps = {name: open_map(name, given) for name, given in maps.items()}
     wcs = _common_wcs(maps, wcs)
@@ -195,8 +225,12 @@ def reduce_maps(maps, yso_centre, n_elements, *, wcs, width_kind, velocity_unit,
     refuse_far_star(star, wcs, peak.shape, "maps")
     points, width = np.array([*sky_offsets(star, positions(wcs, (x, y))), velocity[y, x]]), width[y, x]
     flux = peak[y, x] * width * math.sqrt(2 * math.pi)
-    d = distances(points[0], points[1], n_elements)
+    if ordering == "distance":
+        d = distances(points[0], points[1], n_elements)
+    else:
+        d = along_curve(points, flux, resolution(meta, np.median(width)))
     # the edges that the voxels of a cube have, as many to each pixel: whole pixels, nothing between them
     edges = np.sort(d)[-(-np.arange(1, n_elements) * len(d) // n_elements) - 1]
-    means, sigmas = bin_by_bin(d, edges, lambda kept: _moments(points[:, kept], flux[kept], width[kept], meta))
+    bins = merged(bins_along(d, edges), np.arange(len(y)), meta, min_beams)
+    means, sigmas = bin_by_bin(bins, lambda kept: _moments(points[:, kept], flux[kept], width[kept], meta))
     return np.vstack([points, flux]), means, sigmas, meta

@@ -1,15 +1,25 @@
 """From points with a flux to means along a streamer: the way along it, the bins, the moments. Cubes and maps share it."""
 
+import math
+from numbers import Real
+
 import jax
 import numpy as np
 from astropy import units as u
 from astropy.wcs.utils import proj_plane_pixel_area
 
 from sting.core.matching import distance_metric
+from sting.cubes import pixels_per_beam
 from sting.messages import refuse
 
 #: A star farther from the middle of the data than this many of their diagonals is taken for a mistake.
 FARTHEST_STAR = 10
+
+#: Of a streamer: by STING's measure of distance from the star, or along a curve through the emission.
+ORDERINGS = ("distance", "curve")
+
+#: Of its points: the width of the streamer, or the error of the mean.
+UNCERTAINTIES = ("spread", "mean")
 
 _metric = jax.jit(distance_metric)
 
@@ -22,14 +32,67 @@ def distances(ra, dec, n_elements):
     return np.asarray(_metric(ra, dec, n_elements, np.arange(size) < n))[:n]
 
 
-def bin_by_bin(d, edges, moments):
-    """What ``moments`` (a function of a mask) says of each bin of d, from the outside in: means and sigmas, each (3, n)."""
+def resolution(meta, width):
+    """What the curve through a streamer cannot tell apart: a beam (three pixels where there is none), twice, and a line width."""
+    beam = math.sqrt(math.prod(meta["beam"][:2])) if "beam" in meta else 3 * meta["pixel"]
+    return beam, beam, max(width, meta.get("channel", 0.0)) or 1.0
+
+
+def line_width(velocity, flux, pixel):
+    """Typical standard deviation of the velocities in a pixel."""
+    _, pixel = np.unique(pixel, return_inverse=True)
+    s0, s1, s2 = (np.bincount(pixel, np.maximum(flux, 0) * (velocity - velocity[0]) ** k) for k in range(3))
+    lit = s0 > 0
+    return float(np.sqrt(np.median(np.maximum(s2[lit] / s0[lit] - (s1[lit] / s0[lit]) ** 2, 0)))) if lit.any() else 0.0
+
+
+def bins_along(d, edges):
+    """Number of the bin of each point, from the inside out."""
     # bins are open below and closed above; the first one is closed on both sides, so that nothing is lost
     bins = np.searchsorted(edges, d, side="left")
     n_elements = len(edges) + 1
     if len(np.unique(bins)) < n_elements:
         refuse("n_elements", "leave voxels in every bin", n_elements, "Too few pixels differ in their distance: lower it.")
-    return np.transpose([moments(bins == i) for i in range(n_elements)][::-1], (1, 2, 0))
+    return bins
+
+
+def merged(bins, pixel, meta, min_beams):
+    """The bins, from the outside in each joined with the next until it has ``min_beams`` beams; a rest goes with the last.
+
+    Two are left at the least.
+    """
+    if "beam" not in meta or not min_beams:
+        return bins
+    least = min_beams * pixels_per_beam(meta["beam"], meta["pixel"])
+    groups, joined, n = [], [], bins.max() + 1
+    for i in range(n)[::-1]:
+        joined.append(i)
+        if len(np.unique(pixel[np.isin(bins, joined)])) >= least:
+            groups, joined = [*groups, joined], []
+    # a curve has two points at least
+    groups = [*groups[:-1], groups[-1] + joined] if len(groups) > 1 else [range(n // 2, n), range(n // 2)]
+    number = {i: k for k, group in enumerate(groups[::-1]) for i in group}
+    return np.array([number[i] for i in range(n)])[bins]
+
+
+def bin_by_bin(bins, moments):
+    """What ``moments`` (a function of a mask) says of each bin, from the outside in: means and sigmas, each (3, n)."""
+    return np.transpose([moments(bins == i) for i in range(bins.max() + 1)][::-1], (1, 2, 0))
+
+
+def merged_words(n_elements, n, min_beams):
+    """Notice that there are fewer points than were asked for."""
+    return (
+        f"{n} of n_elements={n_elements} points are left: bins with less than min_beams={min_beams:g} beams were merged. "
+        "Lower n_elements, or pass min_beams=0 to keep all."
+    )
+
+
+def check_beams(min_beams):
+    """Refuse what is no number of beams."""
+    if isinstance(min_beams, bool) or not isinstance(min_beams, Real) or not 0 <= min_beams < math.inf:
+        refuse("min_beams", "be a number of at least 0", repr(min_beams), "Use for example 1.")
+    return float(min_beams)
 
 
 def weighted_moments(points, flux):

@@ -10,8 +10,9 @@ from astropy.table import QTable
 from sting.cubes import KMS
 from sting.files import existing_file, whole_file
 from sting.maps import reduce_maps
-from sting.messages import check_whole, in_float64, named_keywords, refuse
+from sting.messages import check_whole, in_float64, named_keywords, refuse, warn
 from sting.point_tables import meta_of_table, points_of_table, read_table
+from sting.reduction import merged_words
 
 __all__ = ["Streamer"]
 
@@ -149,6 +150,8 @@ class Streamer:
         mask=None,
         threshold=None,
         uncertainty="spread",
+        ordering="distance",
+        min_beams=1,
         beam=None,
         channel=None,
     ):
@@ -179,6 +182,10 @@ class Streamer:
             Smallest peak to keep, in the unit of ``peak``.
         uncertainty : {"spread", "mean"}, optional
             As in `~sting.extract_streamline.reduce_to_1D`. ``"mean"`` needs ``beam`` and ``channel``.
+        ordering : {"distance", "curve"}, optional
+            As in `~sting.extract_streamline.reduce_to_1D`.
+        min_beams : float, optional
+            As in `~sting.extract_streamline.reduce_to_1D`.
         beam : `~radio_beam.Beam`, optional
             Beam; by default that in the header of ``peak``, if it has one.
         channel : `~astropy.units.Quantity`, optional
@@ -221,19 +228,24 @@ class Streamer:
         >>> len(streamer)
         4
         """
+        n_elements = check_whole("n_elements", n_elements, 2, 10)
         cloud, means, sigmas, meta = reduce_maps(
             {"peak": peak, "velocity": velocity, "width": width},
             yso_centre,
-            check_whole("n_elements", n_elements, 2, 10),
+            n_elements,
             wcs=wcs,
             width_kind=width_kind,
             velocity_unit=velocity_unit,
             mask=mask,
             threshold=threshold,
             uncertainty=uncertainty,
+            ordering=ordering,
+            min_beams=min_beams,
             beam=beam,
             channel=channel,
         )
+        if len(means[0]) < n_elements:
+            warn(merged_words(n_elements, len(means[0]), min_beams))
         return cls(cloud, *means, *sigmas, meta=meta)
 
     @property

@@ -535,9 +535,9 @@ class TestReduce:
         values.ravel()[rng.permutation(values.size)[: int(blank * 3) * 40]] = np.nan
         seen, real = [], extract_streamline._moments
 
-        def spy(cube, points, flux, uncertainty):
+        def spy(points, flux, meta):
             seen.append((points, flux))
-            return real(cube, points, flux, uncertainty)
+            return real(points, flux, meta)
 
         cube = make_cube(values, centre=(52.2315, 31.2450))
         with mock.patch.object(extract_streamline, "_moments", spy):

@@ -8,10 +8,11 @@ import numpy as np
 
 from sting.core.transforms import mu_from, omega_from
 from sting.cubes import KMS, quantity
+from sting.cuts import ISLANDS
 from sting.explorer.session import Display, regions_of
 from sting.files import is_file
 from sting.messages import check_choice, check_whole, in_float64, refuse
-from sting.noise import check_threshold
+from sting.noise import check_rms, check_threshold
 from sting.parameters import (
     PARAMETERS,
     ROTATIONS,
@@ -23,11 +24,11 @@ from sting.parameters import (
     to_internal,
 )
 from sting.problem import LOSS_METHODS, MATCHINGS, OPTIMIZERS
+from sting.reduction import ORDERINGS, UNCERTAINTIES, check_beams
 from sting.sky_regions import parse_regions, read_regions, regions_text
 
 STRETCHES = ("linear", "sqrt", "log", "asinh")
 PV_AXES = ("radius", "path")
-UNCERTAINTIES = ("spread", "mean")
 
 #: Parameters that are fixed unless the user says otherwise: a ballistic fit does not measure them, or they are not physics.
 USUALLY_FIXED = ("inc", "pa", "rmin", "v_lsr", "deltar")
@@ -62,8 +63,12 @@ CHECKS = {
     "vmin": _limit,
     "vmax": _limit,
     "rms_thresh": _threshold,
+    "rms": lambda name, value: None if value is None else _positive(name, value),
+    "islands": _one_of(*ISLANDS),
     "n_elements": _at_least(2, 10),
     "uncertainty": _one_of(*UNCERTAINTIES),
+    "ordering": _one_of(*ORDERINGS),
+    "min_beams": lambda _, value: check_beams(value),
     "optimizer": _one_of(*OPTIMIZERS),
     "loss_method": _one_of(*LOSS_METHODS),
     "matching": _one_of(*MATCHINGS),
@@ -71,6 +76,19 @@ CHECKS = {
     "learning_rate": _positive,
     "patience": _at_least(1, 50),
 }
+
+#: Those of the cut and the reduction.
+CUT = ("vmin", "vmax", "rms_thresh", "rms", "islands", "n_elements", "uncertainty", "ordering", "min_beams")
+
+
+def plain_rms(given, cube):
+    """A dict of choices in which the noise is a number in the unit of the cube."""
+    rms = given.get("rms")
+    if rms is None:
+        return given
+    if np.ndim(rms):
+        refuse("rms", "be one number in the explorer", f"a map of shape {np.shape(rms)}", "Cut by it before, and show the cut.")
+    return given | {"rms": float(check_rms(rms, cube))}
 
 
 def checked(given):

@@ -14,12 +14,13 @@ from sting.cuts import cut_streamer
 from sting.explorer import choices
 from sting.explorer.images import CubeImages
 from sting.explorer.session import Display, Session, regions_of
-from sting.extract_streamline import reduce_to_1D
+from sting.extract_streamline import reduced
 from sting.files import write_text
 from sting.messages import check_choice, refuse
-from sting.noise import find_noise
+from sting.noise import Noise, find_noise
 from sting.parameters import ROTATIONS, check_distance, rotation_name, to_quantity
 from sting.preview import Preview
+from sting.reduction import merged_words
 from sting.sky_regions import regions_text
 
 #: A cut of more voxels than this is taken for one that is not finished.
@@ -171,9 +172,12 @@ class Exploration:
         """Status after a cut."""
         if streamer is None:
             return "Nothing is cut out yet: choose a velocity range, a region or a threshold."
-        if session.rms_thresh is not None and self._noise.is_lost:
+        if session.rms_thresh is not None and session.rms is None and self._noise.is_lost:
             return self._noise.words
-        return f"{len(streamer)} points from {streamer.pc_coords.shape[1]} voxels. Steer the model, or press Auto."
+        words = f"{len(streamer)} points from {streamer.pc_coords.shape[1]} voxels. Steer the model, or press Auto."
+        if len(streamer) < session.n_elements:
+            words += " " + merged_words(session.n_elements, len(streamer), session.min_beams)
+        return words
 
     @locked
     def undo(self):
@@ -253,9 +257,10 @@ class Exploration:
         Parameters
         ----------
         **changes
-            ``vmin`` and ``vmax`` (`~astropy.units.Quantity` or None), ``rms_thresh`` (float or None), ``n_elements`` and
-            ``uncertainty``, as for `~sting.extract_streamline.extract_streamer_subcube` and
-            `~sting.extract_streamline.reduce_to_1D`.
+            ``vmin`` and ``vmax`` (`~astropy.units.Quantity` or None), ``rms_thresh`` (float or None), ``rms``
+            (`~astropy.units.Quantity`, one number, or None) and ``islands``, as for
+            `~sting.extract_streamline.extract_streamer_subcube`; ``n_elements``, ``uncertainty``, ``ordering`` and
+            ``min_beams``, as for `~sting.extract_streamline.reduce_to_1D`.
 
         Raises
         ------
@@ -263,8 +268,8 @@ class Exploration:
             If nothing would be left; the previous cut then stays.
         """
         for name in changes:
-            check_choice("cut", name, ("vmin", "vmax", "rms_thresh", "n_elements", "uncertainty"))
-        self._change(**choices.checked(changes))
+            check_choice("cut", name, choices.CUT)
+        self._change(**choices.checked(choices.plain_rms(changes, self.cube)))
 
     def _reduce(self, session):
         """Cut and points of a session, or None twice as long as nothing is cut."""
@@ -272,15 +277,25 @@ class Exploration:
             return None, None
         cut = self.streamer_cube
         if cut is None or session.cut != self.session.cut:
-            if session.rms_thresh is not None and self._noise is None:
-                self._noise = find_noise(self.cube)
+            noise = self._noise_of(session)
             limits = [None if v is None else v * KMS for v in (session.vmin, session.vmax)]
             regions = regions_of(session) or None
-            cut = cut_streamer(self.cube, *limits, (None,) * 4, session.rms_thresh, regions, None, self._noise)
+            cut = cut_streamer(self.cube, *limits, (None,) * 4, session.rms_thresh, regions, None, noise, session.islands)
         n_voxels = cut.size if cut.size <= MOST_VOXELS else np.count_nonzero(np.isfinite(cut.filled_data[:].value))
         if n_voxels > MOST_VOXELS:
             refuse("cut", f"keep at most {MOST_VOXELS} voxels", n_voxels, "Give a region, or a narrower velocity range.")
-        return cut, reduce_to_1D(cut, self.star_position, session.n_elements, uncertainty=session.uncertainty)
+        kind = session.n_elements, session.uncertainty, session.ordering, session.min_beams
+        return cut, reduced(cut, self.star_position, *kind)
+
+    def _noise_of(self, session):
+        """The noise that a threshold needs, found once."""
+        if session.rms_thresh is None:
+            return None
+        if session.rms is not None:
+            return Noise(0.0, session.rms)
+        if self._noise is None:
+            self._noise = find_noise(self.cube)
+        return self._noise
 
     @property
     def region(self):

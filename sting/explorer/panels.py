@@ -234,7 +234,7 @@ class ResidualPanel(Panel):
     def refresh(self, topics):
         state = self.state
         names = ("RA", "Dec", "velocity") if state.session.loss_method == 0 else ("radius", "angle", "velocity")
-        self.ax.set_xlim(0.5, max(state.session.n_elements, 2) + 0.5)
+        self.ax.set_xlim(0.5, max(state.session.n_elements if state.streamer is None else len(state.streamer), 2) + 0.5)
         handles = [Line2D([], [], marker=m, color=c, ls="none", ms=4) for m, c in self._looks]
         look = {"fontsize": 7, "ncols": 3, "frameon": False, "handletextpad": 0.1, "columnspacing": 1.0}
         self.legend = self.ax.legend(handles, names, loc="lower right", bbox_to_anchor=(1.01, 0.97), **look)

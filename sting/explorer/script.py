@@ -4,6 +4,7 @@ import json
 
 from astropy import units as u
 
+from sting.explorer.session import Session
 from sting.parameters import PARAMETERS, to_quantity
 
 _SCRIPT = '''"""A streamer fit, written by sting.StreamerExplorer."""
@@ -18,7 +19,7 @@ star_position = SkyCoord({ra!r}, {dec!r}, unit="deg", frame="icrs")
 distance = {distance!r} * u.pc
 {regions}
 streamer_cube = extract_streamer_subcube({cut})
-streamer = reduce_to_1D(streamer_cube, star_position, {n_elements}, uncertainty={uncertainty})
+streamer = reduce_to_1D(streamer_cube, star_position, {n_elements}, {kind})
 
 initial = {initial}
 fixed = {fixed}
@@ -38,7 +39,7 @@ if __name__ == "__main__":
 '''
 
 
-def script_of(session, cube, star_position, distance, save_folder):
+def script_of(session, cube, unit, star_position, distance, save_folder):
     """Text of a script that cuts, reduces and fits as a session says.
 
     Parameters
@@ -47,6 +48,8 @@ def script_of(session, cube, star_position, distance, save_folder):
         Cut, start and kind of fit.
     cube : str or None
         Path of the cube; None leaves a place to fill in.
+    unit : str
+        Its unit.
     star_position : `~astropy.coordinates.SkyCoord`
         Position of the star.
     distance : `~astropy.units.Quantity`
@@ -63,7 +66,14 @@ def script_of(session, cube, star_position, distance, save_folder):
     limits = {"vmin": session.vmin, "vmax": session.vmax}
     arguments = ["cube", *(f"{name}={value!r} * u.km / u.s" for name, value in limits.items() if value is not None)]
     arguments += [f"rms_thresh={session.rms_thresh!r}"] if session.rms_thresh is not None else []
+    if session.rms is not None and session.rms_thresh is not None:
+        arguments += [f"rms={session.rms!r} * u.Unit({_text(unit)})"]
     arguments += ["region=region"] if session.regions else []
+    arguments += [f"islands={_text(session.islands)}"] if session.islands != "keep" else []
+    kind = {"uncertainty": session.uncertainty}
+    kind |= {
+        name: getattr(session, name) for name in ("ordering", "min_beams") if getattr(session, name) != getattr(Session, name)
+    }
     options = {k: v for k, v in session.fit_keywords().items() if k not in ("param_bounds", "priors")}
     lines = ["        param_bounds=bounds,", "        priors=priors,", *(f"        {k}={_text(v)}," for k, v in options.items())]
     return _SCRIPT.format(
@@ -75,7 +85,7 @@ def script_of(session, cube, star_position, distance, save_folder):
         regions=_regions(session.regions),
         cut=", ".join(arguments),
         n_elements=session.n_elements,
-        uncertainty=_text(session.uncertainty),
+        kind=", ".join(f"{name}={_text(value)}" for name, value in kind.items()),
         initial=_dict({name: _value(name, value) for name, value in free.items()}),
         fixed=_dict({name: _value(name, value) for name, value in fixed.items()}),
         bounds=_dict({name: _pair(name, pair) for name, pair in bounds.items()}),

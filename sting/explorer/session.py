@@ -24,10 +24,18 @@ class Session:
         Velocity range (km/s).
     rms_thresh : float or None
         Threshold in units of the noise.
+    rms : float or None
+        The noise, in the unit of the cube; None for what is found in it.
+    islands : str
+        ``"keep"``, ``"beam"`` or ``"main"``.
     n_elements : int
         Points of the reduced streamer.
     uncertainty : str
         ``"spread"`` or ``"mean"``.
+    ordering : str
+        ``"distance"`` or ``"curve"``.
+    min_beams : float
+        Below which bins are merged.
     regions : tuple of tuple of str
         Name and ds9 (or CRTF) text of each set of regions.
     values : dict of float
@@ -43,8 +51,12 @@ class Session:
     vmin: float | None = None
     vmax: float | None = None
     rms_thresh: float | None = None
+    rms: float | None = None
+    islands: str = "keep"
     n_elements: int = 10
     uncertainty: str = "spread"
+    ordering: str = "distance"
+    min_beams: float = 1.0
     regions: tuple = ()
     values: dict = field(default_factory=dict)
     free: tuple = ()
@@ -60,12 +72,12 @@ class Session:
     @property
     def cut(self):
         """The part that decides which voxels are kept."""
-        return self.vmin, self.vmax, self.rms_thresh, self.regions
+        return self.vmin, self.vmax, self.rms_thresh, self.rms, self.islands, self.regions
 
     @property
     def reduction(self):
         """The part that decides the points."""
-        return *self.cut, self.n_elements, self.uncertainty
+        return *self.cut, self.n_elements, self.uncertainty, self.ordering, self.min_beams
 
     @property
     def comparison(self):

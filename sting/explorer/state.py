@@ -42,9 +42,13 @@ class ExplorerState(Fitting):
         Velocity range of the cut.
     rms_thresh : float, optional
         Threshold of the cut in units of the noise.
+    rms : `~astropy.units.Quantity`, optional
+        The noise, one number; by default it is estimated.
+    islands : {"keep", "beam", "main"}, optional
+        As for `~sting.extract_streamline.extract_streamer_subcube`.
     n_elements : int, optional
         Points of the reduced streamer.
-    uncertainty : {"spread", "mean"}, optional
+    uncertainty, ordering, min_beams : optional
         As for `~sting.extract_streamline.reduce_to_1D`.
     initial, fixed : dict, optional
         Free and fixed parameters. What neither holds gets a value of the right size from the data; inc, pa, rmin and v_lsr are
@@ -101,16 +105,23 @@ class ExplorerState(Fitting):
         vmin=None,
         vmax=None,
         rms_thresh=None,
+        rms=None,
+        islands="keep",
         n_elements=10,
         uncertainty="spread",
+        ordering="distance",
+        min_beams=1,
         initial=None,
         fixed=None,
         bounds=None,
         priors=None,
     ):
         super().__init__(cube, star_position, distance)
-        single = {"vmin": vmin, "vmax": vmax, "rms_thresh": rms_thresh, "n_elements": n_elements, "uncertainty": uncertainty}
-        cut = choices.checked(single) | {"regions": () if region is None else choices.named_regions(region)}
+        single = {"vmin": vmin, "vmax": vmax, "rms_thresh": rms_thresh, "rms": rms, "islands": islands}
+        single |= {"n_elements": n_elements, "uncertainty": uncertainty, "ordering": ordering, "min_beams": min_beams}
+        cut = choices.checked(choices.plain_rms(single, self.cube)) | {
+            "regions": () if region is None else choices.named_regions(region)
+        }
         self._derive(replace(self.session, **cut))
         self.display = Display(channel=self._brightest_channel())
         choices.check_dicts(initial=initial, fixed=fixed)
@@ -199,7 +210,7 @@ class ExplorerState(Fitting):
         if self.is_fitted and self.result.stop.name == "BY_CALLER":
             session = replace(session, n_epochs=len(self.result.history) - 1)
         path = cube if cube is not None else self.cube_path
-        return script_of(session, path, self.star_position, self.distance, save_folder)
+        return script_of(session, path, self.cube.unit.to_string(), self.star_position, self.distance, save_folder)
 
     @locked
     def save_state(self, path):

@@ -3,11 +3,13 @@
 import ipywidgets as widgets
 
 from sting.cubes import KMS
-from sting.explorer.choices import PV_AXES, STRETCHES, UNCERTAINTIES
+from sting.cuts import ISLANDS
+from sting.explorer.choices import PV_AXES, STRETCHES
 from sting.explorer.scales import typed_limit, typed_number
 from sting.explorer.sketch import SHAPES
 from sting.explorer.words import result_table
 from sting.problem import LOSS_METHODS, MATCHINGS, OPTIMIZERS
+from sting.reduction import ORDERINGS, UNCERTAINTIES
 
 COLORMAPS = ("inferno", "viridis", "cividis", "magma", "Greys_r", "Greys")
 LOSSES = dict(zip(("RA, Dec, velocity", "radius, angle, velocity"), LOSS_METHODS, strict=True))
@@ -56,21 +58,38 @@ def cut_tab(b):
     points = b.whole(
         "n-elements", "Points", lambda: state.session.n_elements, lambda n: state.set_cut(n_elements=n), {"cut"}, low=2
     )
-    errors = b.choice(
-        "uncertainty",
-        "Point errors",
-        UNCERTAINTIES,
-        lambda: state.session.uncertainty,
-        lambda value: state.set_cut(uncertainty=value),
+
+    def choose(name, words, options, tip):
+        def write(value):
+            state.set_cut(**{name: value})
+
+        return b.choice(name, words, options, lambda: getattr(state.session, name), write, {"cut"}, tip)
+
+    noise = b.text(
+        "rms",
+        "Noise",
+        lambda: _or_empty(state.session.rms),
+        lambda text: state.set_cut(rms=typed_limit(text, state.cube.unit)),
         {"cut"},
-        "Width of the streamer, or error of the mean",
+        f"In {state.images.unit}; empty for what is found in the cube",
     )
+    menus = [
+        choose(
+            "islands",
+            "Islands",
+            ISLANDS,
+            "Voxels that touch nothing else: keep all, those of a beam, or the main one",
+        ),
+        choose("ordering", "Order along", ORDERINGS, "Distance from the star, or a curve for streamers that bend back"),
+        choose("uncertainty", "Point errors", UNCERTAINTIES, "Width of the streamer, or error of the mean"),
+    ]
     draw = widgets.ToggleButtons(options=["off", *SHAPES], description="Draw")
     draw.style.button_width, draw.style.description_width = "auto", "40px"
     draw.add_class("sting-draw")
     draw.tooltips = ["", "Click the corners, double click the last one", *["Drag from corner to corner"] * 2]
     words = b.bind(widgets.HTML(), "cut-words", lambda: _cut_words(state), topics={"cut"})
-    lines = [widgets.HBox([limit("vmin", "From km/s"), limit("vmax", "To km/s")]), widgets.HBox([threshold, points]), errors]
+    boxes = [limit("vmin", "From km/s"), limit("vmax", "To km/s")], [threshold, noise], [points]
+    lines = [widgets.HBox(row) for row in boxes] + menus
     return widgets.VBox([*lines, *_region_files(b), draw, *_region_list(b), words]), draw
 
 

@@ -27,8 +27,8 @@ class StreamerExplorer:
     distance : `~astropy.units.Quantity` or float
         Distance of the star, a number being in pc.
     **keywords
-        ``v_lsr``, ``region``, ``vmin``, ``vmax``, ``rms_thresh``, ``n_elements``, ``uncertainty``, ``initial``, ``fixed``,
-        ``bounds`` and ``priors``, see `~sting.explorer.state.ExplorerState`.
+        ``v_lsr``, ``region``, ``vmin``, ``vmax``, ``rms_thresh``, ``rms``, ``islands``, ``n_elements``, ``uncertainty``,
+        ``ordering``, ``min_beams``, ``initial``, ``fixed``, ``bounds`` and ``priors``, see `~sting.explorer.state.ExplorerState`.
 
     Attributes
     ----------

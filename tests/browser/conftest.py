@@ -9,6 +9,7 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -148,6 +149,7 @@ class Notebook:
 
     def __init__(self, server, page):
         self.server, self.page, self.errors = server, page, []
+        self.kernel = None
         page.set_default_timeout(1000 * SOON)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.add_init_script(SCRIPT)
@@ -162,6 +164,7 @@ class Notebook:
         folder = f"lab/workspaces/{self.path.stem}/tree" if kind == "lab" else "notebooks"
         self.page.goto(self.server.address(f"{folder}/{self.path.name}"))
         self._find()
+        self.kernel = self._watch()
         self.page.evaluate("window.jupyterapp.commands.execute('notebook:run-all-cells')")
         self.page.wait_for_function(
             """() => window.book.sessionContext.session.kernel.status === 'idle'
@@ -171,6 +174,12 @@ class Notebook:
         assert self.cell_errors() == []
         self.drawn()
         return self
+
+    def _watch(self):
+        """Have the kernel tell what its threads are doing when it is asked by a signal."""
+        self.dump = self.path.with_suffix(".threads")
+        code = f"import faulthandler, os, signal\nfaulthandler.register(signal.SIGUSR1, open({str(self.dump)!r}, 'w'))"
+        return self.ask("os.getpid()", code)
 
     def drawn(self):
         """Wait until every panel has its picture."""
@@ -238,20 +247,39 @@ class Notebook:
     # -- the kernel -------------------------------------------------------------------------------------------------------
 
     def ask(self, expression, code=""):
-        """Value of an expression in the notebook's kernel, anything that JSON can hold, after running some code."""
-        answer = self.page.evaluate(
-            """async ([code, expression]) => {
-              const kernel = window.book.sessionContext.session.kernel;
-              const user_expressions = { value: `__import__('json').dumps(${expression})` };
-              const request = { code, user_expressions, silent: true, store_history: false };
-              return (await kernel.requestExecute(request).done).content;
-            }""",
-            [code, expression],
-        )
+        """Value of an expression in the notebook's kernel, anything that JSON can hold, after running some code.
+
+        On a busy machine Jupyter loses a request or its answer once in thousands: then it is asked again.
+        """
+        answer = self._request(expression, code) or self._request(expression, code)
+        if answer is None:
+            pytest.fail(f"the kernel does not answer; its threads:\n{self._threads()}")
         content = answer.get("user_expressions", {}).get("value", answer)
         if "data" not in content:
             pytest.fail("\n".join(content.get("traceback") or [str(content)]))
         return json.loads(ast.literal_eval(content["data"]["text/plain"]))
+
+    def _request(self, expression, code):
+        """Answer of the kernel, or None if it takes too long: what waits in the page has no limit of its own."""
+        return self.page.evaluate(
+            """async ([code, expression, milliseconds]) => {
+              const kernel = window.book.sessionContext.session.kernel;
+              const user_expressions = { value: `__import__('json').dumps(${expression})` };
+              const request = { code, user_expressions, silent: true, store_history: false };
+              const late = new Promise((resolve) => setTimeout(() => resolve(null), milliseconds));
+              const answer = await Promise.race([kernel.requestExecute(request).done, late]);
+              return answer && answer.content;
+            }""",
+            [code, expression, 1000 * LATE],
+        )
+
+    def _threads(self):
+        """What the threads of the kernel are doing."""
+        if self.kernel is None:
+            return "unknown"
+        os.kill(self.kernel, signal.SIGUSR1)
+        time.sleep(1)
+        return self.dump.read_text()
 
     def do(self, code):
         """Run code in the notebook's kernel."""

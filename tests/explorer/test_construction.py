@@ -148,7 +148,11 @@ class TestWhatIsGiven:
 
     def test_cut(self, make, scene):
         region = CircleSkyRegion(scene.star_position, 5 * u.arcsec)
-        state = make(vmin=6.5 * KMS, vmax=7400 * u.m / u.s, rms_thresh=4, region=region, n_elements=7, uncertainty="mean")
+        limits = {"vmin": 6.5 * KMS, "vmax": 7400 * u.m / u.s, "rms_thresh": 4, "rms": 31 * u.mK, "islands": "beam"}
+        reduction = {"n_elements": 7, "uncertainty": "mean", "ordering": "curve", "min_beams": 0}
+        state = make(**limits, **reduction, region=region)
+        assert (state.session.rms, state.session.islands) == (pytest.approx(0.031), "beam")
+        assert state.session.reduction[-4:] == (7, "mean", "curve", 0)
         assert state.session.cut[:3] == (6.5, 7.4, 4.0)
         assert [name for name, _ in state.session.regions] == ["region"]
         assert len(state.streamer) == 7
@@ -227,6 +231,10 @@ class TestWrong:
             ({"n_elements": True}, ValueError, "n_elements"),
             ({"n_elements": 10_000, "rms_thresh": 5}, ValueError, "n_elements"),
             ({"uncertainty": "sigma"}, ValueError, "uncertainty"),
+            ({"ordering": 1}, ValueError, "ordering"),
+            ({"min_beams": np.nan}, ValueError, "min_beams"),
+            ({"islands": None}, ValueError, "islands"),
+            ({"rms": 5}, u.UnitsError, "rms"),
             ({"region": "no/such/file.reg"}, FileNotFoundError, "region"),
             ({"region": 5}, TypeError, "region"),
             ({"region": []}, ValueError, "region"),

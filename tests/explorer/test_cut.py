@@ -1,5 +1,7 @@
 """The cut: velocity range, threshold, points, and the regions that are read, drawn, removed and saved."""
 
+import warnings
+
 import numpy as np
 import pytest
 from astropy import units as u
@@ -39,12 +41,16 @@ CRTF = f"#CRTFv0 CASA Region Text Format version 0\ncircle [[{NEAR.ra.deg}deg, {
 CIRCLE = CircleSkyRegion(NEAR, 3.5 * u.arcsec)
 
 
-def assert_same_cut(state, cube, star, n_elements=10, uncertainty="spread", **limits):
+def assert_same_cut(state, cube, star, n_elements=10, uncertainty="spread", ordering="distance", **limits):
     """The explorer's cut and points are those of the functions for scripts, bit by bit."""
     cut = extract_streamer_subcube(cube, **limits)
     np.testing.assert_array_equal(state.streamer_cube.filled_data[:].value, cut.filled_data[:].value)
     np.testing.assert_array_equal(state.streamer_cube.spectral_axis, cut.spectral_axis)
-    points = reduce_to_1D(cut, star, n_elements, uncertainty=uncertainty)
+    with warnings.catch_warnings():
+        # the explorer says in its status line that bins were merged
+        warnings.simplefilter("ignore", StingWarning)
+        points = reduce_to_1D(cut, star, n_elements, uncertainty=uncertainty, ordering=ordering)
+    assert ("merged" in state.status) == (len(points) < n_elements)
     np.testing.assert_array_equal(state.streamer.data, points.data)
     np.testing.assert_array_equal(state.streamer.uncertainties, points.uncertainties)
     np.testing.assert_array_equal(state.streamer.pc_coords, points.pc_coords)
@@ -60,13 +66,16 @@ class TestLimits:
             {"vmin": 6.8 * KMS, "vmax": 7.6 * KMS},
             {"rms_thresh": None, "vmin": 6.8 * KMS, "n_elements": 2},
             {"rms_thresh": 0},
+            {"rms": 0.1 * u.K},
+            {"rms": 120 * u.mK, "islands": "beam"},
+            {"rms_thresh": 3, "islands": "main"},
+            {"ordering": "curve"},
         ],
         ids=str,
     )
     def test_the_same_as_a_script(self, state, scene, changes):
         state.set_cut(**changes)
-        limits = {"rms_thresh": 5} | {name: value for name, value in changes.items() if name != "n_elements"}
-        assert_same_cut(state, scene.cube, scene.star_position, changes.get("n_elements", 10), **limits)
+        assert_same_cut(state, scene.cube, scene.star_position, **({"rms_thresh": 5} | changes))
 
     @pytest.mark.parametrize("uncertainty", ["spread", "mean"])
     @pytest.mark.parametrize("n_elements", [2, 13])
@@ -75,7 +84,7 @@ class TestLimits:
         state.set_cut(n_elements=n_elements, uncertainty=uncertainty)
         assert state.streamer_cube is cut
         assert_same_cut(state, scene.cube, scene.star_position, n_elements, uncertainty, rms_thresh=5)
-        assert state.comparison.matched.shape == state.comparison.residuals.shape == (n_elements, 3)
+        assert state.comparison.matched.shape == state.comparison.residuals.shape == (len(state.streamer), 3)
 
     def test_the_comparison_is_with_the_new_points(self, state, make_state):
         state.set_cut(vmin=7 * KMS, n_elements=6)
@@ -112,6 +121,14 @@ class TestLimits:
         ("changes", "error", "name"),
         [
             ({"n_elements": 100_000}, ValueError, "n_elements"),
+            ({"rms": 0.03}, u.UnitsError, "rms"),
+            ({"rms": 0.03 * u.Jy}, u.UnitsError, "rms"),
+            ({"rms": -0.03 * u.K}, ValueError, "rms"),
+            ({"rms": [[0.03, 0.03]] * u.K}, ValueError, "rms"),
+            ({"rms": 1e3 * u.K}, ValueError, "cut"),
+            ({"islands": "none"}, ValueError, "islands"),
+            ({"ordering": "radius"}, ValueError, "ordering"),
+            ({"min_beams": -1}, ValueError, "min_beams"),
             ({"n_elements": 1}, ValueError, "n_elements"),
             ({"n_elements": 5.5}, ValueError, "n_elements"),
             ({"rms_thresh": 1e5}, ValueError, "cut"),

@@ -90,6 +90,8 @@ def assert_states(calls, session, cube, state):
     cut, reduction, fit = calls.extract_streamer_subcube, calls.reduce_to_1D, calls.fit_streamline
     assert cut.a == (cube,)
     limits = {"vmin": session.vmin, "vmax": session.vmax, "rms_thresh": session.rms_thresh}
+    limits["rms"] = session.rms if session.rms_thresh is not None else None
+    limits["islands"] = None if session.islands == "keep" else session.islands
     regions = cut.k.pop("region", [])
     assert {name: getattr(value, "value", value) for name, value in cut.k.items()} == {
         name: value for name, value in limits.items() if value is not None
@@ -100,7 +102,10 @@ def assert_states(calls, session, cube, state):
     assert streamer_cube == "extract_streamer_subcube"
     assert star.separation(state.star_position).arcsec < 1e-9
     assert n_elements == session.n_elements
-    assert reduction.k == {"uncertainty": session.uncertainty}
+    assert {"ordering": "distance", "min_beams": 1} | reduction.k == {
+        name: getattr(session, name) for name in ("uncertainty", "ordering", "min_beams")
+    }
+    assert cut.k.get("rms", 1 * state.cube.unit).unit == state.cube.unit
     initial, fixed, streamer, distance = fit.a
     assert streamer == "reduce_to_1D"
     assert distance == state.distance
@@ -143,6 +148,8 @@ class TestScript:
         [
             lambda s: s.set_cut(vmin=6.7 * KMS, vmax=7.77 * KMS, rms_thresh=4.5, n_elements=7, uncertainty="mean"),
             lambda s: s.set_cut(vmin=1 / 7 * KMS),
+            lambda s: s.set_cut(rms=100 / 7 * u.mK, islands="main", ordering="curve", min_beams=0.5),
+            lambda s: s.set_cut(vmin=6.5 * KMS, rms_thresh=None, rms=0.1 * u.K),
             lambda s: s.set_rotation("rc"),
             lambda s: s.set_rotation("mu"),
             lambda s: (s.set_rotation("rc"), s.set_free("rc"), s.set_bounds("rc", (1, 1000)), s.set_prior("rc", (100, 30))),
@@ -200,7 +207,7 @@ class TestScript:
     def test_the_star_in_any_frame(self, scene, run):
         for star in (STAR, STAR.icrs, STAR.galactic):
             state = ExplorerState(scene.cube, star, scene.distance, fixed=TRUTH)
-            script = script_of(state.session, "cube.fits", star, scene.distance, None)
+            script = script_of(state.session, "cube.fits", "K", star, scene.distance, None)
             found = run(script).reduce_to_1D.a[1]
             assert isinstance(found, SkyCoord)
             assert found.separation(star).arcsec < 1e-9

@@ -126,7 +126,6 @@ def _noise(cube, rms_thresh, rms):
 
 
 @named_keywords
-@in_float64
 def reduce_to_1D(streamer_cube, yso_centre, n_elements=10, *, uncertainty="spread", ordering="distance", min_beams=1):
     """Reduce the emission of a streamer to a curve of flux-weighted mean positions and velocities.
 
@@ -178,6 +177,7 @@ def reduce_to_1D(streamer_cube, yso_centre, n_elements=10, *, uncertainty="sprea
     return streamer
 
 
+@in_float64
 def reduced(streamer_cube, yso_centre, n_elements, uncertainty="spread", ordering="distance", min_beams=1):
     """`reduce_to_1D` without its warning."""
     check_choice("uncertainty", uncertainty, UNCERTAINTIES)

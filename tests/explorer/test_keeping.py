@@ -149,7 +149,7 @@ class TestScript:
             lambda s: s.set_cut(vmin=6.7 * KMS, vmax=7.77 * KMS, rms_thresh=4.5, n_elements=7, uncertainty="mean"),
             lambda s: s.set_cut(vmin=1 / 7 * KMS),
             lambda s: s.set_cut(rms=100 / 7 * u.mK, islands="main", ordering="curve", min_beams=0.5),
-            lambda s: s.set_cut(vmin=6.5 * KMS, rms_thresh=None, rms=0.1 * u.K),
+            lambda s: (s.add_region(CIRCLE), s.set_cut(rms_thresh=None, rms=0.1 * u.K, n_elements=2)),
             lambda s: s.set_rotation("rc"),
             lambda s: s.set_rotation("mu"),
             lambda s: (s.set_rotation("rc"), s.set_free("rc"), s.set_bounds("rc", (1, 1000)), s.set_prior("rc", (100, 30))),

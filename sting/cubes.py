@@ -90,13 +90,18 @@ def positions(wcs, pixels):
     return SkyCoord(wcs.pixel_to_world(*pixels), frame=wcs_to_celestial_frame(wcs))
 
 
+def in_frame(sky, frame):
+    """Positions in another frame, without what only their old one needs (an epoch): astropy would take the frames for unequal."""
+    return SkyCoord(sky.transform_to(frame).frame)
+
+
 def sky_offsets(center, sky):
     """Offsets (arcsec) of positions from ``center`` to the east and north; NaN where they are masked.
 
     In the frame of the positions if it has RA and Dec, and otherwise in ICRS.
     """
     sky = sky if "ra" in sky.frame.get_representation_component_names() else sky.icrs
-    found = center.transform_to(sky.frame.replicate_without_data()).spherical_offsets_to(sky)
+    found = in_frame(center, sky.frame.replicate_without_data()).spherical_offsets_to(SkyCoord(sky.frame))
     values = [offset.to_value(u.arcsec) for offset in found]
     return [np.where(getattr(v, "mask", False), np.nan, getattr(v, "unmasked", v)).astype(float) for v in values]
 

@@ -15,7 +15,7 @@ ISLANDS = ("keep", "beam", "main")
 
 def cut_streamer(cube, vmin, vmax, box, rms_thresh, region, center, noise, islands="keep"):
     """`extract_streamer_subcube` of a cube on a velocity axis whose `~sting.noise.Noise` is known, if there is a threshold."""
-    cut = _cut_velocity(cube, vmin, vmax)
+    cut = cut_velocity(cube, vmin, vmax)
     mask = _box_mask(cut, center, *box)
     _check_overlap(mask, "xmin, xmax, ymin, ymax", "Widen the box of offsets.")
     if region is not None:
@@ -95,7 +95,8 @@ def _range(low_name, low, high_name, high, unit):
     return low, high
 
 
-def _cut_velocity(cube, vmin, vmax):
+def cut_velocity(cube, vmin, vmax):
+    """The channels of a cube on a velocity axis whose centres lie between two limits, either of which may be None."""
     if vmin is None and vmax is None:
         return cube
     low, high = _range("vmin", vmin, "vmax", vmax, KMS)

@@ -43,6 +43,11 @@ class TestOffsets:
         cube = make_cube(np.ones((2, 7, 9)))
         np.testing.assert_allclose(offsets(cube, None), offsets(cube, STAR), atol=1e-6)
 
+    @pytest.mark.parametrize("frame", ["icrs", "fk4", "galactic"])
+    def test_from_a_star_in_any_frame(self, make_cube, frame):
+        cube = make_cube(np.ones((2, 7, 9)))
+        np.testing.assert_allclose(offsets(cube, STAR.transform_to(frame)), offsets(cube, STAR), atol=1e-4)
+
     def test_are_equatorial_whatever_the_frame_of_the_cube(self, make_cube):
         galactic = STAR.galactic
         cube = make_cube(np.ones((2, 7, 9)), frame="galactic", centre=(galactic.l.deg, galactic.b.deg))

@@ -4,18 +4,19 @@ import importlib
 
 from sting.outputs.tables import check_folder, save_best_fit_params, save_optimisation_log, save_results
 
-_FIGURES = (
-    "plot_loss",
-    "plot_morphology",
-    "plot_param_correlations",
-    "plot_streamline_covariance_samples",
-    "plot_vel_radius",
-)
+_FIGURES = {
+    "plot_loss": "plots",
+    "plot_morphology": "plots",
+    "plot_param_correlations": "plots",
+    "plot_pv_cut": "pv_plots",
+    "plot_streamline_covariance_samples": "plots",
+    "plot_vel_radius": "plots",
+}
 
 __all__ = ["check_folder", "save_best_fit_params", "save_optimisation_log", "save_results", *_FIGURES]
 
 
 def __getattr__(name):
     if name in _FIGURES:
-        return getattr(importlib.import_module("sting.outputs.plots"), name)
+        return getattr(importlib.import_module(f"sting.outputs.{_FIGURES[name]}"), name)
     raise AttributeError(f"module 'sting.outputs' has no attribute {name!r}")

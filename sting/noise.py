@@ -65,7 +65,13 @@ def estimate_rms(cube, *, line_free=None, per_pixel=False):
     Raises
     ------
     ValueError
-        If a range holds no channel, or more than half of the voxels are exactly zero.
+        If the cube cannot be read or holds no noise, a range holds no channel, or more than half of the voxels are exactly zero.
+    TypeError
+        If ``cube`` is neither a cube nor a path.
+    FileNotFoundError
+        If the file does not exist.
+    ~astropy.units.UnitsError
+        If a range is not of velocities.
 
     Examples
     --------
@@ -81,7 +87,11 @@ def estimate_rms(cube, *, line_free=None, per_pixel=False):
     if noise.is_lost:
         found = f"{noise.padded:.1%} of it exactly zero"
         refuse("cube", "not have been masked before", found, "Estimate its noise from the cube as it was, and give that as rms.")
-    return (_map(cube, channels) if per_pixel else noise.rms) * cube.unit
+    rms = _map(cube, channels) if per_pixel else noise.rms
+    if not np.any(rms > 0):
+        rule = f"hold {FEWEST_CHANNELS} channels of noise for per_pixel" if per_pixel else "hold noise"
+        refuse("cube", rule, f"{len(channels)} channels without", "Give rms as a number of your own.")
+    return rms * cube.unit
 
 
 def _channels(cube, line_free):
@@ -98,6 +108,8 @@ def _channels(cube, line_free):
         if not len(found[-1]):
             spans = f"{low:g} to {high:g} km/s of a cube from {axis.min():g} to {axis.max():g} km/s"
             refuse("line_free", "hold at least one channel", spans, "Change the range.")
+    if not found:
+        refuse("line_free", "hold at least one range", repr(line_free), "Leave it out to take all channels.")
     return np.unique(np.concatenate(found))
 
 
@@ -157,7 +169,8 @@ def check_threshold(rms_thresh):
     rms_thresh : float or None
         The threshold.
     """
-    if rms_thresh is not None and not (isinstance(rms_thresh, Real) and np.isfinite(rms_thresh) and rms_thresh >= 0):
+    number = isinstance(rms_thresh, Real) and not isinstance(rms_thresh, bool)
+    if rms_thresh is not None and not (number and np.isfinite(rms_thresh) and rms_thresh >= 0):
         refuse("rms_thresh", "be a number of at least 0", repr(rms_thresh), "Use for example 4.")
 
 

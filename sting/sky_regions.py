@@ -99,17 +99,17 @@ def _parse(text, name):
     text = text.removeprefix("\ufeff")
     named_crtf = name.lower().endswith(".crtf") and not text.startswith("# Region file format: DS9")
     kind = "crtf" if named_crtf or text.startswith("#CRTF") else "ds9"
-    with warnings.catch_warnings(record=True) as skipped:
-        warnings.simplefilter("always", AstropyUserWarning)
+    with warnings.catch_warnings():
+        # what is skipped might have been the streamer
+        warnings.simplefilter("error", AstropyUserWarning)
         try:
             if kind == "crtf" and not text.startswith("#CRTF"):
                 raise ValueError("it does not begin with #CRTF")
             found = list(Regions.parse(_plain_crtf(text) if kind == "crtf" else text, format=kind))
+        except AstropyUserWarning as skipped:
+            refuse("region", "hold only coordinates and shapes that can be used", f"{name!r} ({skipped})", _CURE)
         except Exception as error:
             refuse("region", f"be a readable {kind} file", f"{name!r} ({error})", _CURE)
-    # what is skipped might have been the streamer
-    if lost := [str(each.message) for each in skipped if issubclass(each.category, AstropyUserWarning)]:
-        refuse("region", "hold only coordinates and shapes that can be used", f"{name!r} ({lost[0]})", _CURE)
     return _areas(found, name)
 
 

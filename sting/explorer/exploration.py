@@ -276,7 +276,7 @@ class Exploration:
                 self._noise = find_noise(self.cube)
             limits = [None if v is None else v * KMS for v in (session.vmin, session.vmax)]
             regions = regions_of(session) or None
-            cut = cut_streamer(self.cube, *limits, (None,) * 4, session.rms_thresh, regions, None, self._noise)
+            cut = cut_streamer(self.cube, *limits, (None,) * 4, session.rms_thresh, regions, None, lambda: self._noise)
         n_voxels = cut.size if cut.size <= MOST_VOXELS else np.count_nonzero(np.isfinite(cut.filled_data[:].value))
         if n_voxels > MOST_VOXELS:
             refuse("cut", f"keep at most {MOST_VOXELS} voxels", n_voxels, "Give a region, or a narrower velocity range.")

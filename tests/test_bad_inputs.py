@@ -388,10 +388,10 @@ CASES = {
     "keyword of the reduction": (lambda b: b.reduce(nelements=4), *keyword("nelements", "n_elements", "reduce_to_1D")),
     "keyword of the noise": (lambda b: b.rms(linefree=1), *keyword("linefree", "line_free", "estimate_rms")),
     "keyword of tables": (lambda b: b.table(sigma_pos=1), *keyword("sigma_pos", "sigma_position", "from_table")),
-    "keyword of maps": (lambda b: b.maps(treshold=1), *keyword("treshold", "threshold", "from_maps")),
+    "keyword of maps": (lambda b: b.maps(thresh=1), *keyword("thresh", "threshold", "from_maps")),
     "keyword of write": (
-        lambda _: synthetic.make_streamer_points().write("new.ecsv", overwite=True),
-        *keyword("overwite", "overwrite", "write"),
+        lambda _: synthetic.make_streamer_points().write("new.ecsv", over_write=True),
+        *keyword("over_write", "overwrite", "write"),
     ),
     # regions
     "region off the image": region_file("far.reg", NO_OVERLAP),

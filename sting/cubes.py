@@ -122,7 +122,10 @@ def sky_offsets(center, sky):
     In the frame of the positions if it has RA and Dec, and otherwise in ICRS.
     """
     sky = sky if "ra" in sky.frame.get_representation_component_names() else sky.icrs
-    found = center.transform_to(sky.frame.replicate_without_data()).spherical_offsets_to(sky)
+    frame = sky.frame.replicate_without_data()
+    place = center.transform_to(frame).spherical
+    # of the places alone: astropy compares whatever else a SkyCoord carries, as the epoch of a catalogue, and refuses
+    found = SkyCoord(place.lon, place.lat, frame=frame).spherical_offsets_to(SkyCoord(sky.frame))
     return [known(offset.to_value(u.arcsec)) for offset in found]
 
 

@@ -8,7 +8,7 @@ from astropy import units as u
 from astropy.stats import mad_std
 
 from sting.cubes import KMS, channels_between, open_cube, quantity, to_velocity
-from sting.messages import named_keywords, refuse
+from sting.messages import check_choice, named_keywords, refuse
 
 __all__ = ["estimate_rms"]
 
@@ -81,6 +81,7 @@ def estimate_rms(cube, *, line_free=None, per_pixel=False):
     >>> print(f"{estimate_rms(cube, line_free=(4 * u.km / u.s, 5.5 * u.km / u.s)):.2f}")
     0.03 K
     """
+    check_choice("per_pixel", per_pixel, (True, False))
     cube = to_velocity(open_cube(cube))
     channels = _channels(cube, line_free)
     noise = find_noise(cube, channels)

@@ -508,6 +508,7 @@ CASES = {
     ),
     "threshold bool": (lambda b: b.cut(rms_thresh=True), ValueError, r"^'rms_thresh' must be a number of at least 0; got True"),
     "threshold infinite": (lambda b: b.cut(rms_thresh=np.inf), ValueError, r"^'rms_thresh' must be a number .*Use for example 4"),
+    "per_pixel text": (lambda b: b.rms(per_pixel="yes"), ValueError, r"^'per_pixel' must be one of True, False; got 'yes'"),
     "line_free empty": (
         lambda b: b.rms(line_free=[]),
         ValueError,

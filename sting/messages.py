@@ -5,10 +5,10 @@ import functools
 import inspect
 import os
 import warnings
-from collections.abc import Hashable
 from numbers import Integral
 
 import jax
+import numpy as np
 from astropy.utils.exceptions import AstropyUserWarning
 
 __all__ = ["StingWarning"]
@@ -52,8 +52,8 @@ def suggest(name, known):
 
 def check_choice(name, value, choices):
     """Refuse a ``value`` that is none of ``choices``."""
-    # an array is not hashable, and compares to an array
-    if not isinstance(value, Hashable) or value not in choices:
+    # an array compares to an array
+    if isinstance(value, np.ndarray) or value not in choices:
         refuse(name, f"be one of {', '.join(map(repr, choices))}", repr(value), suggest(value, [str(c) for c in choices]))
     return value
 

@@ -1,5 +1,6 @@
 """The noise of a cube, from what is neither padding nor blank."""
 
+import sys
 from numbers import Real
 from typing import NamedTuple
 
@@ -171,7 +172,7 @@ def check_threshold(rms_thresh):
         The threshold.
     """
     number = isinstance(rms_thresh, Real) and not isinstance(rms_thresh, bool)
-    if rms_thresh is not None and not (number and np.isfinite(rms_thresh) and rms_thresh >= 0):
+    if rms_thresh is not None and not (number and 0 <= rms_thresh <= sys.float_info.max):
         refuse("rms_thresh", "be a number of at least 0", repr(rms_thresh), "Use for example 4.")
 
 

@@ -507,6 +507,8 @@ CASES = {
         r"^'rms_thresh' must be given with rms; got none\. Write for example",
     ),
     "threshold bool": (lambda b: b.cut(rms_thresh=True), ValueError, r"^'rms_thresh' must be a number of at least 0; got True"),
+    "threshold huge": (lambda b: b.cut(rms_thresh=10**20), ValueError, r"^'cut' must leave at least .*Lower rms_thresh"),
+    "threshold beyond all floats": (lambda b: b.cut(rms_thresh=10**400), ValueError, r"^'rms_thresh' must be a number"),
     "threshold infinite": (lambda b: b.cut(rms_thresh=np.inf), ValueError, r"^'rms_thresh' must be a number .*Use for example 4"),
     "per_pixel text": (lambda b: b.rms(per_pixel="yes"), ValueError, r"^'per_pixel' must be one of True, False; got 'yes'"),
     "line_free empty": (

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from astropy import units as u
 from astropy.utils.exceptions import AstropyUserWarning
 
 from sting.messages import StingWarning, check_choice, in_float64, named_keywords, refuse, suggest, warn
@@ -51,9 +52,10 @@ class TestCheckChoice:
         with pytest.raises(ValueError, match=message):
             check_choice("optimizer", "adm", ("adam", "lbfgs"))
 
-    def test_refuses_an_array(self):
-        with pytest.raises(ValueError, match=r"^'optimizer' must be one of 'adam', 'lbfgs'; got array"):
-            check_choice("optimizer", np.array(["adam", "lbfgs"]), ("adam", "lbfgs"))
+    @pytest.mark.parametrize("value", [np.array(["adam", "lbfgs"]), [1, 2] * u.km], ids=["array", "Quantity"])
+    def test_refuses_an_array(self, value):
+        with pytest.raises(ValueError, match=r"^'optimizer' must be one of 'adam', 'lbfgs'; got (array|<Quantity)"):
+            check_choice("optimizer", value, ("adam", "lbfgs"))
 
     def test_refuses_a_number(self):
         with pytest.raises(ValueError, match=r"^'loss_method' must be one of 0, 1; got 2\. Known are 0, 1\.$"):

@@ -497,7 +497,7 @@ class TestNonsense:
     @given(
         keywords=st.dictionaries(
             st.sampled_from(
-                ["vmin", "vmax", "xmin", "xmax", "ymin", "ymax", "rms_thresh", "region", "center", "rms", "cube", "regoin"]
+                ["vmin", "vmax", "xmin", "xmax", "ymin", "ymax", "rms_thresh", "region", "center", "rms", "cube", "regions"]
             ),
             st.sampled_from(NONSENSE),
             min_size=1,

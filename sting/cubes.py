@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 from astropy import units as u
-from astropy.coordinates import SkyCoord
+from astropy.coordinates import ConvertError, SkyCoord
 from astropy.wcs.utils import proj_plane_pixel_area, wcs_to_celestial_frame
 
-from sting.files import existing_file
+from sting.files import existing_file, reading
 from sting.messages import refuse
 
 KMS = u.km / u.s
@@ -33,7 +33,7 @@ def quantity(name, value, unit):
 
 
 def sky_position(name, value):
-    """``value``, refused by ``name`` unless it is one `~astropy.coordinates.SkyCoord`."""
+    """``value``, refused by ``name`` unless it is one `~astropy.coordinates.SkyCoord` with a place in ICRS."""
     if not isinstance(value, SkyCoord) or not value.isscalar:
         refuse(
             name,
@@ -42,32 +42,54 @@ def sky_position(name, value):
             "Write SkyCoord('3h28m55.569s', '+31d14m37.025s', frame='fk5').",
             TypeError,
         )
+    try:
+        place = [known(angle.deg) for angle in (value.icrs.spherical.lon, value.icrs.spherical.lat)]
+    # a horizontal frame without its observatory lacks an attribute
+    except (ConvertError, AttributeError):
+        refuse(name, "be in a frame that turns into ICRS", repr(value), "Give it in ICRS, FK5 or Galactic coordinates.")
+    if not np.isfinite(place).all():
+        refuse(name, "have finite coordinates", repr(value), "Correct them.")
     return value
 
 
-def open_cube(cube):
-    """The cube itself, or read from a file."""
-    import spectral_cube
-
+def open_cube(cube, name="cube"):
+    """The cube itself, or read from a file; refused by ``name``."""
     if isinstance(cube, str | Path):
-        existing_file("cube", cube, "be a cube or an existing file")
-        with warnings.catch_warnings():
-            # most cubes have a Stokes axis, of length 1
-            warnings.simplefilter("ignore", spectral_cube.utils.StokesWarning)
-            cube = spectral_cube.SpectralCube.read(cube)
-    if not hasattr(cube, "spectral_axis") or not hasattr(cube, "with_mask"):
+        cube = _read_cube(cube, name)
+    # of its class: a cube without pixels has no axis to show
+    if not hasattr(type(cube), "spectral_axis") or not hasattr(type(cube), "with_mask"):
         refuse(
-            "cube",
+            name,
             "be a SpectralCube or a path",
             type(cube).__name__,
             "Read it with SpectralCube.read first.",
             TypeError,
         )
+    if not all(cube.shape):
+        refuse(name, "have voxels", f"the shape {cube.shape}", "Check the file, or the slices that were cut out of it.")
     return cube
 
 
-def to_velocity(cube):
-    """The cube on an axis of radio velocity in km/s.
+def _read_cube(path, name):
+    import spectral_cube
+
+    existing_file(name, path, "be a cube or an existing file")
+    rule = "be a file with a cube of two axes on the sky and one of velocity or frequency"
+    with reading(name, rule, repr(str(path)), "Mend its header, or read it with SpectralCube.read and pass the cube."):
+        # most cubes have a Stokes axis, of length 1
+        warnings.simplefilter("ignore", spectral_cube.utils.StokesWarning)
+        return spectral_cube.SpectralCube.read(path)
+
+
+def without_infinities(cube):
+    """The cube with its infinities masked, as `~spectral_cube.SpectralCube.read` does."""
+    from spectral_cube import LazyMask
+
+    return cube.with_mask(LazyMask(np.isfinite, cube=cube))
+
+
+def to_velocity(cube, name="cube"):
+    """The cube, refused by ``name``, on an axis of radio velocity in km/s.
 
     A velocity without a rest frequency is taken as it is. The optical and the relativistic one differ from the radio one by
     v^2/c and half of it: 0.3 km/s at 300 km/s.
@@ -77,7 +99,7 @@ def to_velocity(cube):
         return cube if cube.spectral_axis.unit == KMS else cube.with_spectral_unit(KMS)
     if not rest:
         refuse(
-            "cube",
+            name,
             "have a rest frequency, its spectral axis being in " + cube.spectral_axis.unit.to_string(),
             "none in its header",
             "Set it: cube.with_spectral_unit(u.km / u.s, velocity_convention='radio', rest_value=...).",
@@ -95,6 +117,11 @@ def in_frame(sky, frame):
     return SkyCoord(sky.transform_to(frame).frame)
 
 
+def known(value):
+    """A number or array as floats, NaN where astropy masks it."""
+    return np.where(getattr(value, "mask", False), np.nan, getattr(value, "unmasked", value)).astype(float)
+
+
 def sky_offsets(center, sky):
     """Offsets (arcsec) of positions from ``center`` to the east and north; NaN where they are masked.
 
@@ -102,8 +129,7 @@ def sky_offsets(center, sky):
     """
     sky = sky if "ra" in sky.frame.get_representation_component_names() else sky.icrs
     found = in_frame(center, sky.frame.replicate_without_data()).spherical_offsets_to(SkyCoord(sky.frame))
-    values = [offset.to_value(u.arcsec) for offset in found]
-    return [np.where(getattr(v, "mask", False), np.nan, getattr(v, "unmasked", v)).astype(float) for v in values]
+    return [known(offset.to_value(u.arcsec)) for offset in found]
 
 
 def offsets(cube, center, pixels=None):
@@ -150,13 +176,18 @@ def beam_of(cube):
         finite = np.flatnonzero(np.isfinite(beams.sr) & (beams.sr > 0))
         order = finite[np.argsort(beams.sr[finite])]
         beam = beams[order[len(order) // 2]] if len(order) else None
-    return beam if beam is not None and beam.sr > 0 else None
+    return beam if beam is not None and has_size(axes_of(beam)) else None
 
 
 def beam_axes(cube):
     """Major and minor axis (arcsec) and position angle (deg) of the beam of the cube, or None."""
     beam = beam_of(cube)
     return None if beam is None else axes_of(beam)
+
+
+def has_size(axes):
+    """Whether a beam of these axes covers an area."""
+    return bool(np.isfinite(axes[:2]).all() and min(axes[:2]) > 0)
 
 
 def axes_of(beam):

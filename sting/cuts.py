@@ -13,8 +13,9 @@ from sting.sky_regions import read_regions, region_mask
 ISLANDS = ("keep", "beam", "main")
 
 
+
 def cut_streamer(cube, vmin, vmax, box, rms_thresh, region, center, noise, islands="keep"):
-    """`extract_streamer_subcube` of a cube on a velocity axis whose `~sting.noise.Noise` is known, if there is a threshold."""
+    """`extract_streamer_subcube` of a cube on a velocity axis; for a threshold ``noise`` is called to find its `Noise`."""
     cut = cut_velocity(cube, vmin, vmax)
     mask = _box_mask(cut, center, *box)
     _check_overlap(mask, "xmin, xmax, ymin, ymax", "Widen the box of offsets.")
@@ -24,7 +25,7 @@ def cut_streamer(cube, vmin, vmax, box, rms_thresh, region, center, noise, islan
         _check_overlap(mask, "region", "Check its position and its coordinate frame.")
     cut, window = _cut_sky(cut, mask)
     if rms_thresh is not None:
-        cut = cut.with_mask(_bright(cut, rms_thresh, noise, window))
+        cut = cut.with_mask(_bright(cut, rms_thresh, noise(), window))
     # a channel at a time: the cut may be larger than the memory
     if not any(np.isfinite(cut.filled_data[k].value).any() for k in range(cut.shape[0])):
         refuse(

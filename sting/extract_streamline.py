@@ -12,6 +12,7 @@ from sting.cubes import (
     pixels_per_beam,
     sky_position,
     to_velocity,
+    without_infinities,
 )
 from sting.cuts import ISLANDS, cut_streamer
 from sting.messages import check_choice, check_whole, in_float64, named_keywords, refuse, warn
@@ -72,7 +73,7 @@ def extract_streamer_subcube(
         Keep voxels brighter than this many times the noise. The noise is 1.4826 times the median absolute deviation of the voxels
         of the whole ``cube`` that are neither blank nor exactly zero (of every k-th row, if they are more than twenty million). A
         cube that was masked before (more than half of it is exactly zero) does not tell its noise: then, with a warning, the
-        voxels that are not zero are kept.
+        voxels that are not zero are kept. Infinities are blank, as NaN is.
     region : str, path-like, `~regions.Region`, or list of `~regions.Region`, optional
         A ds9 or CRTF file, or regions; voxels whose pixel centre lies in any of them, and in none that the file
         excludes (``-circle(...)``), are kept.
@@ -93,7 +94,14 @@ def extract_streamer_subcube(
     Raises
     ------
     ValueError
-        If the cut is empty, the region lies outside the cube, or a rest frequency is missing.
+        If a file cannot be read, a rest frequency is missing, a limit is not finite or not below the other, the region lies
+        outside the cube, or the cut is empty.
+    TypeError
+        If an argument is of another type.
+    FileNotFoundError
+        If a file does not exist.
+    ~astropy.units.UnitsError
+        If a limit or ``rms`` has a unit of another kind, or none.
 
     Examples
     --------
@@ -107,16 +115,18 @@ def extract_streamer_subcube(
     cube = to_velocity(open_cube(cube))
     check_threshold(rms_thresh)
     check_choice("islands", islands, ISLANDS)
-    noise = _noise(cube, rms_thresh, rms)
-    return cut_streamer(cube, vmin, vmax, (xmin, xmax, ymin, ymax), rms_thresh, region, center, noise, islands)
+    if rms_thresh is None and rms is not None:
+        refuse("rms_thresh", "be given with rms", "none", "Write for example rms_thresh=4.")
+    if center is not None:
+        sky_position("center", center)
+    box = (xmin, xmax, ymin, ymax)
+    # the noise takes a pass through the whole cube: after all that may be refused
+    cut = cut_streamer(cube, vmin, vmax, box, rms_thresh, region, center, lambda: _noise(cube, rms), islands)
+    return without_infinities(cut)
 
 
-def _noise(cube, rms_thresh, rms):
-    """Noise of the cube, given or found; None if no threshold asks for it."""
-    if rms_thresh is None:
-        if rms is not None:
-            refuse("rms_thresh", "be given with rms", "none", "Write for example rms_thresh=4.")
-        return None
+def _noise(cube, rms):
+    """Noise of the cube, given or found."""
     if rms is not None:
         return Noise(0.0, check_rms(rms, cube))
     noise = find_noise(cube)
@@ -133,8 +143,8 @@ def reduce_to_1D(streamer_cube, yso_centre, n_elements=10, *, uncertainty="sprea
 
     Parameters
     ----------
-    streamer_cube : `~spectral_cube.SpectralCube`
-        Cube that holds the streamer alone, blank elsewhere (see `extract_streamer_subcube`).
+    streamer_cube : `~spectral_cube.SpectralCube`, str or path-like
+        Cube that holds the streamer alone, blank (NaN or infinite) elsewhere (see `extract_streamer_subcube`), or its file.
     yso_centre : `~astropy.coordinates.SkyCoord`
         Position of the star.
     n_elements : int, optional
@@ -161,7 +171,12 @@ def reduce_to_1D(streamer_cube, yso_centre, n_elements=10, *, uncertainty="sprea
     Raises
     ------
     ValueError
-        If there are fewer voxels than ``n_elements``, no finite data, a star far off the cube, or a bin without positive flux.
+        If the file cannot be read, a rest frequency is missing, there are fewer voxels or different distances than
+        ``n_elements``, no finite data, a star far off the cube, a bin without positive flux, or no beam where one is needed.
+    TypeError
+        If ``streamer_cube`` or ``yso_centre`` is of another type.
+    FileNotFoundError
+        If the file does not exist.
 
     Examples
     --------
@@ -183,7 +198,7 @@ def reduced(streamer_cube, yso_centre, n_elements, uncertainty="spread", orderin
     check_choice("uncertainty", uncertainty, UNCERTAINTIES)
     check_choice("ordering", ordering, ORDERINGS)
     n_elements, min_beams = check_whole("n_elements", n_elements, 2, 10), check_beams(min_beams)
-    cube = to_velocity(open_cube(streamer_cube))
+    cube = to_velocity(open_cube(streamer_cube, "streamer_cube"), "streamer_cube")
     points, flux, pixel = _point_cloud(cube, sky_position("yso_centre", yso_centre))
     refuse_too_few(n_elements, len(flux), "voxels", "Lower it or widen the cut.")
     meta = _meta(cube, uncertainty)
@@ -216,7 +231,7 @@ def _moments(points, flux, meta):
     mean, variance = weighted_moments(points, flux)
     independent = None
     if meta["uncertainty"] == "mean":
-        independent = total**2 / np.sum(flux**2) / pixels_per_beam(meta["beam"], meta["pixel"])
+        independent = 1 / np.sum((flux / total) ** 2) / pixels_per_beam(meta["beam"], meta["pixel"])
     return mean, bounded_sigmas(variance, meta["pixel"], meta["channel"], independent)
 
 

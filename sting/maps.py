@@ -11,8 +11,8 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_area
 
-from sting.cubes import KMS, axes_of, pixels_per_beam, positions, quantity, sky_offsets, sky_position
-from sting.files import existing_file
+from sting.cubes import KMS, axes_of, has_size, pixels_per_beam, positions, quantity, sky_offsets, sky_position
+from sting.files import existing_file, reading
 from sting.messages import check_choice, refuse, warn
 from sting.point_tables import unit_of
 from sting.principal_curve import along_curve
@@ -55,11 +55,8 @@ def open_map(name, given):
     unit, wcs = getattr(given, "unit", None), getattr(given, "wcs", None)
     if isinstance(given, fits.PrimaryHDU | fits.ImageHDU | fits.CompImageHDU):
         # of an HDU without data the WCS would warn before this refuses it
-        unit, wcs, given = header.get("BUNIT"), None if given.data is None else WCS(header), given.data
-    try:
-        values = np.ma.filled(np.ma.asarray(getattr(given, "value", given)).astype(float), np.nan)
-    except (TypeError, ValueError):
-        values = np.zeros(0)
+        unit, wcs, given = header.get("BUNIT"), None if given.data is None else _wcs_of(name, header), given.data
+    values = _numbers(getattr(given, "value", given))
     # FITS files of maps often keep the axes of their cube, one plane long
     if values.ndim > 2 and np.prod(values.shape[:-2]) == 1:
         values = values.reshape(values.shape[-2:])
@@ -69,14 +66,30 @@ def open_map(name, given):
     return Map(values, unit, wcs.celestial if wcs is not None and wcs.has_celestial else None, header)
 
 
+def _numbers(given):
+    """Real numbers as an array, NaN where they are masked; empty if they are none."""
+    try:
+        values = np.ma.asarray(given)
+        return np.ma.filled(values.astype(float), np.nan) if values.dtype.kind in "biuf" else np.zeros(0)
+    except (AttributeError, TypeError, ValueError):
+        return np.zeros(0)
+
+
 def _open_file(name, path):
     existing_file(name, path, "be a map or an existing FITS file")
-    try:
-        with fits.open(path, memmap=False) as hdus:
-            return next(hdu.copy() for hdu in hdus if hdu.is_image and hdu.data is not None)
-    except (OSError, StopIteration) as error:
-        found = f"{str(path)!r} ({error or 'no image in it'})"
-        refuse(name, "be a FITS file with an image", found, "Open the right HDU yourself and pass it.")
+    with (
+        reading(name, "be a FITS file with an image", repr(str(path)), "Open the right HDU yourself and pass it."),
+        fits.open(path, memmap=False) as hdus,
+    ):
+        images = [hdu.copy() for hdu in hdus if hdu.is_image and hdu.data is not None]
+        if not images:
+            raise ValueError("no image in it")
+        return images[0]
+
+
+def _wcs_of(name, header):
+    with reading(name, "have world coordinates that astropy reads", "a header", "Mend the header."):
+        return WCS(header)
 
 
 def _common_wcs(maps, stated):
@@ -88,7 +101,7 @@ def _common_wcs(maps, stated):
     if stated is not None and not isinstance(stated, WCS):
         if not isinstance(stated, fits.Header):
             refuse("wcs", "be a WCS or a FITS header", type(stated).__name__, "Write WCS(header).", TypeError)
-        stated = WCS(stated)
+        stated = _wcs_of("wcs", stated)
     found = {name: one.wcs for name, one in maps.items() if one.wcs is not None}
     if stated is not None and stated.has_celestial:
         found["wcs"] = stated.celestial
@@ -117,6 +130,13 @@ def _velocity(name, one, stated):
     return one.values * unit.to(KMS)
 
 
+def _mask(mask):
+    try:
+        return np.asarray(mask)
+    except ValueError:  # rows of several lengths
+        return np.asarray(mask, dtype=object)
+
+
 def _chosen(peak, velocity, width, mask, threshold):
     """The pixels that have a component, and that were chosen."""
     values = np.array([peak, velocity, width])
@@ -124,7 +144,7 @@ def _chosen(peak, velocity, width, mask, threshold):
     good = np.isfinite(values).all(axis=0) & (peak > 0) & (width > 0)
     chosen = np.ones(peak.shape, bool)
     if mask is not None:
-        mask = np.asarray(mask)
+        mask = _mask(mask)
         if mask.dtype != bool or mask.shape != peak.shape:
             found = f"{mask.dtype} of shape {mask.shape}"
             refuse("mask", f"be boolean and of the maps' shape {peak.shape}", found, "Write for example peak > 3 * noise.")
@@ -155,13 +175,24 @@ def _threshold(threshold, unit):
 def _beam(beam, header):
     """Major and minor axis (arcsec) and position angle (deg), stated or of a header, or None."""
     if beam is None:
-        if header is None or not header.get("BMAJ"):
-            return None
-        return [header["BMAJ"] * 3600, header.get("BMIN", header["BMAJ"]) * 3600, header.get("BPA", 0.0)]
+        return _beam_of_header({} if header is None else header)
     try:
-        return list(axes_of(beam))
+        axes = axes_of(beam)
     except AttributeError:
         refuse("beam", "be a radio_beam.Beam", repr(beam), "Write Beam(1 * u.arcsec, 1 * u.arcsec, 0 * u.deg).", TypeError)
+    if not has_size(axes):
+        refuse("beam", "have a size", beam, "Correct its axes.")
+    return list(axes)
+
+
+def _beam_of_header(header):
+    """Of a beam in degrees, if the header holds one that has a size."""
+    major = header.get("BMAJ", 0.0)
+    try:
+        axes = [float(header.get(key, default)) for key, default in (("BMAJ", 0.0), ("BMIN", major), ("BPA", 0.0))]
+    except ValueError:
+        return None
+    return [axes[0] * 3600, axes[1] * 3600, axes[2]] if has_size(axes) else None
 
 
 def _moments(points, flux, width, meta):

@@ -8,12 +8,16 @@ import warnings
 from numbers import Integral
 
 import jax
+import numpy as np
 from astropy.utils.exceptions import AstropyUserWarning
 
 __all__ = ["StingWarning"]
 
 
 _PACKAGE = os.path.dirname(__file__) + os.sep
+
+#: Longest text of what was given that a message repeats.
+LONGEST = 300
 
 
 class StingWarning(AstropyUserWarning):
@@ -22,7 +26,13 @@ class StingWarning(AstropyUserWarning):
 
 def refuse(name, rule, got, cure, error=ValueError):
     """Raise ``error`` with the package's one form of message: the argument, the rule, what was given, what to do."""
-    raise error(f"{name!r} must {rule}; got {got}. {cure}")
+    raise error(f"{name!r} must {rule}; got {_shown(got)}. {cure}")
+
+
+def _shown(got):
+    """What was given as one line of moderate length, whatever file or array it is out of."""
+    text = "".join(c if c.isprintable() else "\ufffd" for c in " ".join(str(got).split()))
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."
 
 
 def warn(message):
@@ -42,7 +52,8 @@ def suggest(name, known):
 
 def check_choice(name, value, choices):
     """Refuse a ``value`` that is none of ``choices``."""
-    if value not in choices:
+    # an array compares to an array
+    if isinstance(value, np.ndarray) or value not in choices:
         refuse(name, f"be one of {', '.join(map(repr, choices))}", repr(value), suggest(value, [str(c) for c in choices]))
     return value
 

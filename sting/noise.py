@@ -1,5 +1,6 @@
 """The noise of a cube, from what is neither padding nor blank."""
 
+import sys
 from numbers import Real
 from typing import NamedTuple
 
@@ -8,7 +9,7 @@ from astropy import units as u
 from astropy.stats import mad_std
 
 from sting.cubes import KMS, channels_between, open_cube, quantity, to_velocity
-from sting.messages import named_keywords, refuse
+from sting.messages import check_choice, named_keywords, refuse
 
 __all__ = ["estimate_rms"]
 
@@ -65,7 +66,13 @@ def estimate_rms(cube, *, line_free=None, per_pixel=False):
     Raises
     ------
     ValueError
-        If a range holds no channel, or more than half of the voxels are exactly zero.
+        If the cube cannot be read or holds no noise, a range holds no channel, or more than half of the voxels are exactly zero.
+    TypeError
+        If ``cube`` is neither a cube nor a path.
+    FileNotFoundError
+        If the file does not exist.
+    ~astropy.units.UnitsError
+        If a range is not of velocities.
 
     Examples
     --------
@@ -75,13 +82,18 @@ def estimate_rms(cube, *, line_free=None, per_pixel=False):
     >>> print(f"{estimate_rms(cube, line_free=(4 * u.km / u.s, 5.5 * u.km / u.s)):.2f}")
     0.03 K
     """
+    check_choice("per_pixel", per_pixel, (True, False))
     cube = to_velocity(open_cube(cube))
     channels = _channels(cube, line_free)
     noise = find_noise(cube, channels)
     if noise.is_lost:
         found = f"{noise.padded:.1%} of it exactly zero"
         refuse("cube", "not have been masked before", found, "Estimate its noise from the cube as it was, and give that as rms.")
-    return (_map(cube, channels) if per_pixel else noise.rms) * cube.unit
+    rms = _map(cube, channels) if per_pixel else noise.rms
+    if not np.any(rms > 0):
+        rule = f"hold {FEWEST_CHANNELS} channels of noise for per_pixel" if per_pixel else "hold noise"
+        refuse("cube", rule, f"{len(channels)} channels without", "Give rms as a number of your own.")
+    return rms * cube.unit
 
 
 def _channels(cube, line_free):
@@ -98,6 +110,8 @@ def _channels(cube, line_free):
         if not len(found[-1]):
             spans = f"{low:g} to {high:g} km/s of a cube from {axis.min():g} to {axis.max():g} km/s"
             refuse("line_free", "hold at least one channel", spans, "Change the range.")
+    if not found:
+        refuse("line_free", "hold at least one range", repr(line_free), "Leave it out to take all channels.")
     return np.unique(np.concatenate(found))
 
 
@@ -157,7 +171,8 @@ def check_threshold(rms_thresh):
     rms_thresh : float or None
         The threshold.
     """
-    if rms_thresh is not None and not (isinstance(rms_thresh, Real) and np.isfinite(rms_thresh) and rms_thresh >= 0):
+    number = isinstance(rms_thresh, Real) and not isinstance(rms_thresh, bool)
+    if rms_thresh is not None and not (number and 0 <= rms_thresh <= sys.float_info.max):
         refuse("rms_thresh", "be a number of at least 0", repr(rms_thresh), "Use for example 4.")
 
 

@@ -4,11 +4,11 @@ import os
 
 import numpy as np
 from astropy import units as u
-from astropy.coordinates import SkyCoord
+from astropy.coordinates import ConvertError, SkyCoord
 from astropy.table import Table
 
 from sting.cubes import KMS, quantity, sky_offsets, sky_position
-from sting.files import existing_file
+from sting.files import existing_file, reading
 from sting.messages import check_choice, refuse, suggest, warn
 from sting.reduction import distances
 
@@ -34,18 +34,16 @@ def read_table(table, file_format):
     """The table itself, columns with units, or read from a file; of a file of `Streamer.write`, the points."""
     if isinstance(table, str | os.PathLike):
         path = existing_file("table", table, "be a table or an existing file")
-        try:
+        cure = "Pass format=, see astropy's Table.read."
+        with reading("table", "be a file that astropy reads as a table", repr(str(path)), cure):
             table = Table.read(path, format=file_format)
-        except Exception as error:
-            cure = "Pass format=, see astropy's Table.read."
-            refuse("table", "be a file that astropy reads as a table", f"{str(table)!r} ({error})", cure)
     if not isinstance(table, Table):
         cure = "Make one: QTable({'ra': [1, 2] * u.arcsec, ...})."
         refuse("table", "be an astropy table or a path", type(table).__name__, cure, TypeError)
     # of a QTable too, the columns come as plain ones with a unit
     table = Table(table, copy=False)
-    if "streamer" in table.meta and "part" in table.colnames:
-        head = table.meta["streamer"]
+    head = table.meta.get("streamer")
+    if isinstance(head, dict) and "meta" in head and "part" in table.colnames:
         table = table[table["part"] == "point"]
         table.meta = dict(head["meta"])
     return table
@@ -178,7 +176,11 @@ def _star(yso_centre):
 
 
 def _away(star, sky):
-    found = sky_offsets(star, sky)
+    try:
+        found = sky_offsets(star, sky)
+    except (ConvertError, AttributeError):
+        cure = "Convert them to ICRS, FK5 or Galactic coordinates."
+        refuse("table", "have positions in a frame that turns into ICRS", sky.frame.name, cure)
     away = np.nanmax(np.hypot(*found), initial=0) * u.arcsec
     if away > FARTHEST_POINT:
         cure = "Check their coordinates and units; say positions='offsets' if they are offsets."

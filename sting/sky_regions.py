@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 from astropy import units as u
+from astropy.coordinates import ICRS
 from astropy.utils.exceptions import AstropyUserWarning
-from astropy.wcs.utils import wcs_to_celestial_frame
+from astropy.wcs.utils import celestial_frame_to_wcs, wcs_to_celestial_frame
 
 from sting.files import existing_file, write_text
 from sting.messages import refuse, warn
@@ -99,17 +100,17 @@ def _parse(text, name):
     text = text.removeprefix("\ufeff")
     named_crtf = name.lower().endswith(".crtf") and not text.startswith("# Region file format: DS9")
     kind = "crtf" if named_crtf or text.startswith("#CRTF") else "ds9"
-    with warnings.catch_warnings(record=True) as skipped:
-        warnings.simplefilter("always", AstropyUserWarning)
+    with warnings.catch_warnings():
+        # what is skipped might have been the streamer
+        warnings.simplefilter("error", AstropyUserWarning)
         try:
             if kind == "crtf" and not text.startswith("#CRTF"):
                 raise ValueError("it does not begin with #CRTF")
             found = list(Regions.parse(_plain_crtf(text) if kind == "crtf" else text, format=kind))
+        except AstropyUserWarning as skipped:
+            refuse("region", "hold only coordinates and shapes that can be used", f"{name!r} ({skipped})", _CURE)
         except Exception as error:
             refuse("region", f"be a readable {kind} file", f"{name!r} ({error})", _CURE)
-    # what is skipped might have been the streamer
-    if lost := [str(each.message) for each in skipped if issubclass(each.category, AstropyUserWarning)]:
-        refuse("region", "hold only coordinates and shapes that can be used", f"{name!r} ({lost[0]})", _CURE)
     return _areas(found, name)
 
 
@@ -175,9 +176,14 @@ def region_mask(regions, wcs, shape):
 
 
 def _inside(region, wcs, shape):
-    from regions import PixCoord, RegionMeta
+    from regions import CompoundSkyRegion, PixCoord, RegionMeta, SkyRegion
 
+    if isinstance(region, CompoundSkyRegion):
+        return region.operator(*(_inside(part, wcs, shape) for part in (region.region1, region.region2)))
     y, x = np.indices(shape)
+    if isinstance(region, SkyRegion) and hasattr(region, "center") and not _has_square_pixels(wcs):
+        plane = _tangent_plane(region.center)
+        (x, y), wcs = plane.world_to_pixel(wcs.pixel_to_world(x, y)), plane
     try:
         # on the other side of the sky there are no pixels
         with np.errstate(all="ignore"):
@@ -186,6 +192,20 @@ def _inside(region, wcs, shape):
             return pixel.copy(meta=RegionMeta()).contains(PixCoord(x, y))
     except (ValueError, np.linalg.LinAlgError):
         return np.zeros(shape, bool)
+
+
+def _has_square_pixels(wcs):
+    """Whether a circle on the sky is a circle in pixels, as regions takes for granted."""
+    shape = wcs.pixel_scale_matrix.T @ wcs.pixel_scale_matrix
+    return np.allclose(shape / shape[0, 0], np.eye(2), rtol=0, atol=1e-3)
+
+
+def _tangent_plane(center):
+    """World coordinates of square pixels of an arcsecond around a position."""
+    wcs = celestial_frame_to_wcs(ICRS(), projection="TAN")
+    wcs.wcs.crval = [center.icrs.ra.deg, center.icrs.dec.deg]
+    wcs.wcs.cdelt = [-1 / 3600, 1 / 3600]
+    return wcs
 
 
 def to_pixel(region, wcs):

@@ -1,14 +1,13 @@
 """The points of a fit, `Streamer`: from a table, from maps, and to and from a file. Of a cube, `reduce_to_1D` makes them."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from astropy import units as u
 from astropy.table import QTable
 
 from sting.cubes import KMS
-from sting.files import existing_file, whole_file
+from sting.files import as_path, existing_file, reading, whole_file
 from sting.maps import reduce_maps
 from sting.messages import check_whole, in_float64, named_keywords, refuse, warn
 from sting.point_tables import meta_of_table, points_of_table, read_table
@@ -105,12 +104,14 @@ class Streamer:
         Raises
         ------
         ValueError
-            If a column, unit or uncertainty is missing or of a wrong kind, fewer than two rows are complete, or the star is more
-            than a degree away.
+            If a file cannot be read, a column, unit or uncertainty is missing or is none, fewer than two rows are complete, or
+            the star is more than a degree away or has no finite place.
         TypeError
-            If ``table`` is no table or path.
+            If ``table`` is no table or path, or ``yso_centre`` no position.
         FileNotFoundError
             If the file does not exist.
+        ~astropy.units.UnitsError
+            If a unit is of another kind.
 
         Notes
         -----
@@ -198,12 +199,14 @@ class Streamer:
         Raises
         ------
         ValueError
-            If the maps differ in shape or WCS, a unit is missing or of a wrong kind, no pixel has a component, or there are fewer
-            pixels than ``n_elements``.
+            If a file or WCS cannot be read, the maps differ in shape or WCS, a unit is missing or is none, no pixel has a
+            component, the star is far off, the beam has no size, or there are fewer pixels than ``n_elements``.
         TypeError
             If ``yso_centre`` is no position, or ``wcs`` or ``beam`` is of another type.
         FileNotFoundError
             If a file does not exist.
+        ~astropy.units.UnitsError
+            If a unit is of another kind.
 
         Notes
         -----
@@ -271,6 +274,7 @@ class Streamer:
         values = zip((*NAMES, *SIGMAS), (*self.data, *self.uncertainties), UNITS * 2, strict=True)
         return QTable({name: value * unit for name, value, unit in values}, meta=dict(self.meta))
 
+    @named_keywords
     def write(self, path, *, overwrite=False):
         """Write the streamer as ECSV, whole: `read` gives back the same numbers, bit by bit.
 
@@ -293,6 +297,8 @@ class Streamer:
             If the folder does not exist.
         ValueError
             If the name does not end in ``.ecsv``, the arrays do not fit together, or ``meta`` holds what a text file cannot.
+        TypeError
+            If ``path`` is no path.
 
         Examples
         --------
@@ -302,7 +308,7 @@ class Streamer:
         >>> bool((Streamer.read("streamer.ecsv").v_data == streamer.v_data).all())
         True
         """
-        path = Path(path)
+        path = as_path("path", path)
         if path.suffix != ".ecsv":
             refuse("path", "end in .ecsv, the one format that is written", repr(str(path)), "Name it streamer.ecsv.")
         table = self._all_rows()
@@ -315,13 +321,22 @@ class Streamer:
                 # the numbers are arrays of floats by now: only the meta can be at fault
                 refuse("meta", "hold numbers, texts, lists and dicts", f"{self.meta!r} ({error})", "Remove the rest.")
 
+    def _arrays(self):
+        """The cloud and the six arrays of the points, whoever made them."""
+        try:
+            cloud, *points = (np.asarray(part, float) for part in (self.pc_coords, *self.data, *self.uncertainties))
+        except (TypeError, ValueError) as error:
+            refuse("streamer", "have arrays of numbers", error, "Correct its arrays.")
+        shapes = [cloud.shape, *(part.shape for part in points)]
+        if cloud.ndim != 2 or len(cloud) != 4 or points[0].ndim != 1 or len(set(shapes[1:])) > 1:
+            refuse("streamer", "have a cloud of shape (4, n_voxels) and arrays of one length", shapes, "Correct its arrays.")
+        return cloud, points
+
     def _all_rows(self):
         """Points and voxels as one table."""
-        cloud = np.asarray(self.pc_coords, dtype=float)
-        points = [np.asarray(part, dtype=float) for part in (*self.data, *self.uncertainties)]
-        shapes = [cloud.shape, *(part.shape for part in points)]
-        if cloud.ndim != 2 or len(cloud) != 4 or any(shape != (len(self),) for shape in shapes[1:]):
-            refuse("streamer", "have a cloud of shape (4, n_voxels) and arrays of one length", shapes, "Correct its arrays.")
+        cloud, points = self._arrays()
+        if not isinstance(self.meta, dict):
+            refuse("meta", "be a dict", repr(self.meta), "Use {} for none.")
         blank, n_voxels = np.full(cloud.shape[1], np.nan), cloud.shape[1]
         table = QTable({"part": np.array(["point"] * len(self) + ["voxel"] * n_voxels, dtype="U5")})
         below = (*cloud[:3], blank, blank, blank)
@@ -350,6 +365,8 @@ class Streamer:
             If the file does not exist.
         ValueError
             If the file is not one that `write` wrote, or not whole.
+        TypeError
+            If ``path`` is no path.
 
         Examples
         --------
@@ -358,12 +375,10 @@ class Streamer:
         >>> Streamer.read("points.ecsv")
         <Streamer: 6 points from 6 voxels>
         """
-        path = existing_file("path", path)
-        try:
+        path = existing_file("path", as_path("path", path))
+        cure = "Use Streamer.from_table for tables of other origin."
+        with reading("path", "be a streamer written by Streamer.write", repr(str(path)), cure):
             return cls._from_rows(QTable.read(path, format="ascii.ecsv"))
-        except Exception as error:
-            cure = "Use Streamer.from_table for tables of other origin."
-            refuse("path", "be a streamer written by Streamer.write", f"{str(path)!r} ({error})", cure)
 
     @classmethod
     def _from_rows(cls, table):

@@ -76,6 +76,25 @@ class TestOffsets:
         np.testing.assert_allclose(east, arcsec * np.arctan2(across, along), rtol=0, atol=1e-3)
         np.testing.assert_allclose(north, arcsec * np.arctan2(up, np.hypot(along, across)), rtol=0, atol=1e-3)
 
+    @pytest.mark.parametrize("frame", ["fk5", "icrs", "galactic"])
+    @pytest.mark.parametrize(
+        "extra",
+        [
+            {"equinox": "J2000"},
+            {"obstime": "J2015.5"},
+            {"obstime": "J2016", "pm_ra_cosdec": 5 * u.mas / u.yr, "pm_dec": -9 * u.mas / u.yr},
+            {"obstime": "J2016", "distance": 300 * u.pc},
+        ],
+        ids=lambda extra: ", ".join(extra),
+    )
+    def test_from_a_position_of_a_catalogue(self, make_cube, frame, extra):
+        """Its epoch, motion and distance do not matter; astropy would refuse them."""
+        cube = make_cube(np.ones((1, 4, 5)), frame=frame)
+        place = SkyCoord(52.2315, 31.2436, unit="deg", frame="icrs")
+        with_extra = SkyCoord(place.ra, place.dec, frame="icrs", **extra)
+        np.testing.assert_allclose(offsets(cube, with_extra), offsets(cube, place), rtol=0, atol=1e-6)
+        np.testing.assert_allclose(offsets(cube, with_extra.transform_to("fk5")), offsets(cube, place), rtol=0, atol=1e-6)
+
     def test_from_something_else(self, make_cube):
         with pytest.raises(TypeError, match=r"^'center' must be one SkyCoord"):
             offsets(make_cube(np.ones((2, 7, 9))), (52, 31))

@@ -476,11 +476,11 @@ class TestSpectralAxis:
 
     def test_frequency_without_rest_frequency(self, make_cube):
         cube = make_cube(labelled((12, 9, 7)), axis="frequency", rest_frequency=None)
-        message = r"^'cube' must have a rest frequency, its spectral axis being in Hz; got none in its header\. Set it: "
+        message = r"^'{}' must have a rest frequency, its spectral axis being in Hz; got none in its header\. Set it: "
         star = SkyCoord(52.2315, 31.2436, unit="deg", frame="fk5")
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(ValueError, match=message.format("cube")):
             extract_streamer_subcube(cube)
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(ValueError, match=message.format("streamer_cube")):
             reduce_to_1D(cube, star)
 
     def test_the_cure_of_the_message_works(self, make_cube):
@@ -807,7 +807,7 @@ REFUSALS = {
         )
         for bad in (1, 0, -3, 2.5, 10.0, "10", None, True, np.nan, [10])
     },
-    "reduce no cube": (lambda cube: reduce_to_1D([1, 2], STAR), TypeError, r"^'cube' must be a SpectralCube or a path"),
+    "reduce no cube": (lambda cube: reduce_to_1D([1, 2], STAR), TypeError, r"^'streamer_cube' must be a SpectralCube or a path"),
 }
 
 

@@ -5,7 +5,9 @@ import warnings
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
+from astropy import units as u
 from astropy.utils.exceptions import AstropyUserWarning
 
 from sting.messages import StingWarning, check_choice, in_float64, named_keywords, refuse, suggest, warn
@@ -20,6 +22,12 @@ class TestRefuse:
     def test_error_class(self, error):
         with pytest.raises(error, match="'rms' must be positive"):
             refuse("rms", "be positive", -1, "Correct it.", error)
+
+    def test_what_was_given_is_one_short_printable_line(self):
+        with pytest.raises(ValueError, match=r"^'region' must be text; got 'a b \ufffd'\. Save it\.$"):
+            refuse("region", "be text", "'a\n  b \x07'", "Save it.")
+        with pytest.raises(ValueError, match=r"^'region' must be text; got x{300} \.\.\.\. Save it\.$"):
+            refuse("region", "be text", "x" * 10**6, "Save it.")
 
 
 class TestSuggest:
@@ -43,6 +51,11 @@ class TestCheckChoice:
         message = r"^'optimizer' must be one of 'adam', 'lbfgs'; got 'adm'\. Did you mean 'adam'\?$"
         with pytest.raises(ValueError, match=message):
             check_choice("optimizer", "adm", ("adam", "lbfgs"))
+
+    @pytest.mark.parametrize("value", [np.array(["adam", "lbfgs"]), [1, 2] * u.km], ids=["array", "Quantity"])
+    def test_refuses_an_array(self, value):
+        with pytest.raises(ValueError, match=r"^'optimizer' must be one of 'adam', 'lbfgs'; got (array|<Quantity)"):
+            check_choice("optimizer", value, ("adam", "lbfgs"))
 
     def test_refuses_a_number(self):
         with pytest.raises(ValueError, match=r"^'loss_method' must be one of 0, 1; got 2\. Known are 0, 1\.$"):

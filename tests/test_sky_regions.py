@@ -202,6 +202,15 @@ class TestSelectedPixels:
         expected = combine(parts[0] < 0, parts[1] < 0)
         np.testing.assert_array_equal(region_mask([compound], wcs, SHAPE)[clear], expected[clear])
 
+    @pytest.mark.parametrize("frame", FRAMES)
+    @pytest.mark.parametrize("shape", DS9)
+    def test_pixels_that_are_no_squares(self, wcs, shape, frame):
+        """The package regions takes a circle on the sky for one in pixels."""
+        wcs.wcs.cd = wcs.wcs.cd @ np.diag([1.0, 1.7])
+        wcs.wcs.crpix = [30.4, 24.1]  # so that the place stays in the middle
+        text = f"{frame}\n{shape.format(*lonlat(place(wcs, frame)))}\n"
+        assert_selects(region_mask(parse_regions(text, "x"), wcs, SHAPE), DS9[shape](*seen_from(wcs, frame)))
+
     @pytest.mark.parametrize("projection", ["SIN", "TAN", "CAR", "ZEA", "STG"])
     def test_nothing_on_the_other_side_of_the_sky(self, projection):
         wcs = WCS(naxis=2)

@@ -277,9 +277,9 @@ class Exploration:
             return None, None
         cut = self.streamer_cube
         if cut is None or session.cut != self.session.cut:
-            noise = self._noise_of(session)
             limits = [None if v is None else v * KMS for v in (session.vmin, session.vmax)]
             regions = regions_of(session) or None
+            noise = functools.partial(self._noise_of, session)
             cut = cut_streamer(self.cube, *limits, (None,) * 4, session.rms_thresh, regions, None, noise, session.islands)
         n_voxels = cut.size if cut.size <= MOST_VOXELS else np.count_nonzero(np.isfinite(cut.filled_data[:].value))
         if n_voxels > MOST_VOXELS:
@@ -288,9 +288,7 @@ class Exploration:
         return cut, reduced(cut, self.star_position, *kind)
 
     def _noise_of(self, session):
-        """The noise that a threshold needs, found once."""
-        if session.rms_thresh is None:
-            return None
+        """The noise for a threshold, given or found once."""
         if session.rms is not None:
             return Noise(0.0, session.rms)
         if self._noise is None:

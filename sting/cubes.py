@@ -1,5 +1,9 @@
 """What the package asks of a cube: a velocity axis, offsets from the star, sizes of pixel, channel and beam."""
 
+import contextlib
+import itertools
+import math
+import mmap
 import warnings
 from pathlib import Path
 
@@ -7,11 +11,19 @@ import numpy as np
 from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.wcs.utils import proj_plane_pixel_area, wcs_to_celestial_frame
+from numpy.lib.array_utils import byte_bounds
+from tqdm.auto import tqdm
 
 from sting.files import existing_file
 from sting.messages import refuse
 
 KMS = u.km / u.s
+
+#: Voxels that are read at a time, about: 8 MB of most cubes, which a processor has near it while they are masked.
+BLOCK = 2**21
+
+#: Blocks that are asked for before they are needed, so that a disk is not waited for.
+AHEAD = 8
 
 
 def quantity(name, value, unit):
@@ -53,7 +65,7 @@ def open_cube(cube):
         with warnings.catch_warnings():
             # most cubes have a Stokes axis, of length 1
             warnings.simplefilter("ignore", spectral_cube.utils.StokesWarning)
-            cube = spectral_cube.SpectralCube.read(cube)
+            cube = spectral_cube.SpectralCube.read(cube, format=_format(cube))
     if not hasattr(cube, "spectral_axis") or not hasattr(cube, "with_mask"):
         refuse(
             "cube",
@@ -63,6 +75,12 @@ def open_cube(cube):
             TypeError,
         )
     return cube
+
+
+def _format(path):
+    """That of FITS, whose named files spectral-cube opens for reading only, or None: whatever it finds out."""
+    with open(path, "rb") as file:
+        return "fits" if file.read(9) == b"SIMPLE  =" else None
 
 
 def to_velocity(cube):
@@ -149,3 +167,106 @@ def beam_axes(cube):
 def axes_of(beam):
     """Major and minor axis (arcsec) and position angle (deg) of a beam."""
     return tuple(float(v) for v in (beam.major.to_value(u.arcsec), beam.minor.to_value(u.arcsec), beam.pa.to_value(u.deg)))
+
+
+def is_chunked(cube):
+    """Whether a cube is on Dask."""
+    return hasattr(cube._data, "chunks")
+
+
+def blocks(cube, size=BLOCK):
+    """Views (three slices each) that cover a cube, of about ``size`` voxels: some channels, or rows of one.
+
+    Of a Dask-backed cube whole chunks, so that none is ever computed twice.
+    """
+    chunks = cube._data.chunks if is_chunked(cube) else [(1,) * n for n in cube.shape]
+    room = max(1, size // math.prod(max(lengths) for lengths in chunks))
+    parts = []
+    # columns first, then rows, then channels, as a file has them
+    for lengths in reversed(chunks):
+        parts.insert(0, _merged(lengths, room * max(lengths)))
+        room = max(1, room * max(lengths) // max(part.stop - part.start for part in parts[0]))
+    return list(itertools.product(*parts))
+
+
+def _merged(lengths, longest):
+    """Slices of neighbouring chunks, no longer than ``longest`` together."""
+    slices, start, stop = [], 0, 0
+    for length in lengths:
+        if stop + length - start > longest:
+            slices.append(slice(start, stop))
+            start = stop
+        stop += length
+    return [*slices, slice(start, stop)]
+
+
+def read(cube, views, what="reading"):
+    """Yield (view, values) of each of the ``views`` of a cube: native floats, NaN where masked.
+
+    Whatever looks at more than some channels reads through this, so that no cube is too large. What takes longer than two seconds
+    shows its progress.
+    """
+    for view in views[:AHEAD]:
+        _ask_for(cube._data, view)
+    for number, view in enumerate(tqdm(views, desc=what, unit="block", delay=2, leave=False)):
+        yield view, _values(cube, view)
+        _let_go(cube._data)
+        for later in views[number + AHEAD : number + AHEAD + 1]:
+            _ask_for(cube._data, later)
+
+
+def count_finite(cube):
+    """Number of voxels that are not blank."""
+    return sum(np.count_nonzero(np.isfinite(values)) for _, values in read(cube, blocks(cube), "voxels"))
+
+
+def _values(cube, view):
+    # filled_data would compute whole chunks of Dask for any part of them, and write parts of a large cube to a temporary file
+    data = cube._data[view]
+    native = np.result_type(data.dtype, 0.0)
+    if cube.mask is not None:
+        included = cube.mask.include(data=cube._data, wcs=cube.wcs, view=view)
+        data = np.where(included, data, native.type(cube.fill_value))
+    return np.asarray(data, dtype=native)
+
+
+def _mapping(data):
+    """The file that an array is read from wherever it is looked at, or None."""
+    while isinstance(data, np.ndarray):
+        data = data.base
+    return data if isinstance(data, mmap.mmap) and hasattr(data, "madvise") else None
+
+
+def _ask_for(data, view):
+    """Have a view of a mapped file read in the background."""
+    if (mapping := _mapping(data)) is None:
+        return
+    begin = np.frombuffer(mapping, np.uint8).ctypes.data
+    for part in data[view]:
+        low, high = byte_bounds(part)
+        # nothing of a file whose axes have another order
+        if high - low <= 16 * part.nbytes:
+            start = (low - begin) // mmap.PAGESIZE * mmap.PAGESIZE
+            mapping.madvise(mmap.MADV_WILLNEED, start, high - begin - start)
+
+
+def _let_go(data):
+    """Give back the memory in which a file has been read; what is needed again is read again."""
+    mapping = _mapping(data)
+    # only what nobody can have changed is the same in the file
+    if mapping is not None and memoryview(mapping).readonly:
+        mapping.madvise(mmap.MADV_DONTNEED)
+
+
+@contextlib.contextmanager
+def scattered(cube):
+    """Read here and there in a cube, without the megabytes after each place that are usually read from a file as well."""
+    mapping = _mapping(cube._data)
+    if mapping is None:
+        yield
+        return
+    mapping.madvise(mmap.MADV_RANDOM)
+    try:
+        yield
+    finally:
+        mapping.madvise(mmap.MADV_NORMAL)

@@ -7,9 +7,11 @@ from sting.cubes import (
     KMS,
     beam_axes,
     beam_of,
+    blocks,
     cell_of,
     offsets,
     open_cube,
+    read,
     sky_position,
     to_velocity,
 )
@@ -20,6 +22,9 @@ from sting.reduction import bin_by_bin, bounded_sigmas, distances, refuse_far_st
 from sting.streamer import Streamer
 
 __all__ = ["Streamer", "extract_streamer_subcube", "reduce_to_1D"]
+
+#: Voxels that a streamer may have: beyond, its point cloud takes more memory than most computers have to give.
+MOST_VOXELS = 100_000_000
 
 
 @named_keywords
@@ -53,9 +58,9 @@ def extract_streamer_subcube(
         the cube, in ICRS if it has another one).
     rms_thresh : float, optional
         Keep voxels brighter than this many times the noise. The noise is 1.4826 times the median absolute deviation of the voxels
-        of the whole ``cube`` that are neither blank nor exactly zero (of every k-th row, if they are more than twenty million). A
-        cube that was masked before (more than half of it is exactly zero) does not tell its noise: then, with a warning, the
-        voxels that are not zero are kept.
+        of the whole ``cube`` that are neither blank nor exactly zero (of a sample of five million, if there are more than twenty
+        million). A cube that was masked before (more than half of it is exactly zero) does not tell its noise: then, with a
+        warning, the voxels that are not zero are kept.
     region : str, path-like, `~regions.Region`, or list of `~regions.Region`, optional
         A ds9 or CRTF file, or regions; voxels whose pixel centre lies in any of them, and in none that the file
         excludes (``-circle(...)``), are kept.
@@ -132,7 +137,8 @@ def reduce_to_1D(streamer_cube, yso_centre, n_elements=10, *, uncertainty="sprea
     Raises
     ------
     ValueError
-        If there are fewer voxels than ``n_elements``, no finite data, a star far off the cube, or a bin without positive flux.
+        If there are fewer voxels than ``n_elements`` or more than a hundred million, no finite data, a star far off the cube, or
+        a bin without positive flux.
 
     Examples
     --------
@@ -145,25 +151,50 @@ def reduce_to_1D(streamer_cube, yso_centre, n_elements=10, *, uncertainty="sprea
     check_choice("uncertainty", uncertainty, ("spread", "mean"))
     n_elements = check_whole("n_elements", n_elements, 2, 10)
     cube = to_velocity(open_cube(streamer_cube))
-    points, flux = _point_cloud(cube, sky_position("yso_centre", yso_centre))
+    cloud = _point_cloud(cube, sky_position("yso_centre", yso_centre))
+    points, flux = cloud[:3], cloud[3]
     refuse_too_few(n_elements, len(flux), "voxels", "Lower it or widen the cut.")
     d = distances(points[0], points[1], n_elements)
     edges = np.percentile(d, np.linspace(0, 100, n_elements + 1))[1:-1]
     means, sigmas = bin_by_bin(d, edges, lambda kept: _moments(cube, points[:, kept], flux[kept], uncertainty))
-    return Streamer(np.vstack([points, flux]), *means, *sigmas, meta=_meta(cube, uncertainty))
+    return Streamer(cloud, *means, *sigmas, meta=_meta(cube, uncertainty))
 
 
 def _point_cloud(cube, star):
-    """Positions (3, n) and intensities (n,) of all finite voxels."""
-    values = cube.filled_data[:].value
-    kept = np.isfinite(values)
-    if not kept.any():
-        refuse("streamer_cube", "hold finite values", "blank voxels (NaN) only", "Check the cuts that were made.")
+    """Positions (3, n) and intensities of all finite voxels, together (4, n)."""
     refuse_far_star(star, cube.wcs.celestial, cube.shape[1:], "cube")
-    east, north = offsets(cube, star)
-    z, y, x = np.nonzero(kept)
-    points = np.array([east[y, x], north[y, x], cube.spectral_axis.to_value(KMS)[z]])
-    return points, values[kept].astype(float)
+    voxels, flux = _finite_voxels(cube)
+    _, n_y, n_x = cube.shape
+    channel, pixel = np.divmod(voxels, n_y * n_x)
+    # the offsets of a pixel once, whatever the number of its voxels
+    seen = np.zeros(n_y * n_x, bool)
+    seen[pixel] = True
+    y, x = np.divmod(np.flatnonzero(seen), n_x)
+    place = (np.cumsum(seen) - 1)[pixel]
+    cloud = np.empty((4, len(flux)))
+    cloud[0], cloud[1] = (offset[place] for offset in offsets(cube, star, (x, y)))
+    cloud[2], cloud[3] = cube.spectral_axis.to_value(KMS)[channel], flux
+    return cloud
+
+
+def _finite_voxels(cube):
+    """Numbers (in the order of the array) and values of all finite voxels, which the cube is read once for."""
+    found, n_voxels = [], 0
+    for view, values in read(cube, blocks(cube), "voxels"):
+        # numbers in the block first: np.nonzero takes longer than all the rest
+        kept = np.flatnonzero(np.isfinite(values))
+        n_voxels += len(kept)
+        if n_voxels > MOST_VOXELS:
+            cure = "Cut it with rms_thresh, a region and a velocity range (extract_streamer_subcube)."
+            refuse("streamer_cube", f"hold at most {MOST_VOXELS} finite voxels", "more", cure)
+        where = [part.start + k for part, k in zip(view, np.unravel_index(kept, values.shape), strict=True)]
+        found.append((np.ravel_multi_index(where, cube.shape), values.ravel()[kept]))
+    voxels, flux = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    if not n_voxels:
+        refuse("streamer_cube", "hold finite values", "blank voxels (NaN) only", "Check the cuts that were made.")
+    # the chunks of Dask have another order
+    order = slice(None) if (np.diff(voxels) > 0).all() else np.argsort(voxels)
+    return voxels[order], flux[order]
 
 
 def _moments(cube, points, flux, uncertainty):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from astropy import units as u
 
-from sting.cubes import KMS, open_cube, sky_position, to_velocity
+from sting.cubes import KMS, count_finite, open_cube, sky_position, to_velocity
 from sting.cuts import cut_streamer
 from sting.explorer import choices
 from sting.explorer.images import CubeImages
@@ -277,7 +277,7 @@ class Exploration:
             limits = [None if v is None else v * KMS for v in (session.vmin, session.vmax)]
             regions = regions_of(session) or None
             cut = cut_streamer(self.cube, *limits, (None,) * 4, session.rms_thresh, regions, None, self._noise)
-        n_voxels = cut.size if cut.size <= MOST_VOXELS else np.count_nonzero(np.isfinite(cut.filled_data[:].value))
+        n_voxels = cut.size if cut.size <= MOST_VOXELS else count_finite(cut)
         if n_voxels > MOST_VOXELS:
             refuse("cut", f"keep at most {MOST_VOXELS} voxels", n_voxels, "Give a region, or a narrower velocity range.")
         return cut, reduce_to_1D(cut, self.star_position, session.n_elements, uncertainty=session.uncertainty)

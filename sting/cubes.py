@@ -231,7 +231,10 @@ def _values(cube, view):
 
 
 def _mapping(data):
-    """The file that an array is read from wherever it is looked at, or None."""
+    """The file that an array, on Dask or not, is read from wherever it is looked at, or None."""
+    if layers := getattr(getattr(data, "dask", None), "layers", None):
+        data = next((source for name in layers if name.startswith("original-") for source in layers[name].values()), None)
+        data = getattr(data, "_array", data)  # which spectral-cube wraps
     while isinstance(data, np.ndarray):
         data = data.base
     return data if isinstance(data, mmap.mmap) and hasattr(data, "madvise") else None
@@ -239,7 +242,7 @@ def _mapping(data):
 
 def _ask_for(data, view):
     """Have a view of a mapped file read in the background."""
-    if (mapping := _mapping(data)) is None:
+    if not isinstance(data, np.ndarray) or (mapping := _mapping(data)) is None:
         return
     begin = np.frombuffer(mapping, np.uint8).ctypes.data
     for part in data[view]:

@@ -1,8 +1,10 @@
 """Cubes larger than the memory: what is read of them, how much at a time, and what stays lazy."""
 
+import mmap
 import sys
 import tracemalloc
 from pathlib import Path
+from types import SimpleNamespace
 
 import dask.array as da
 import numpy as np
@@ -164,6 +166,73 @@ class TestRead:
             cube = SpectralCube.read(hdus[0])
             for _ in range(2):
                 assert sum(values.sum() for _, values in read(cube, blocks(cube, 500))) == 7 * 50 * 60
+
+
+class TestProgress:
+    def test_is_shown_if_it_takes_long(self, make_cube, monkeypatch):
+        shown = []
+
+        def bar(views, **options):
+            shown.append((len(views), options["delay"], options.get("disable", False)))
+            return iter(views)
+
+        monkeypatch.setattr(cubes, "tqdm", bar)
+        cube = make_cube(np.ones((10, 4, 5)))
+        assert len(list(read(cube, blocks(cube, 40)))) == 5
+        assert shown == [(5, 2, False)]
+
+    def test_what_is_stopped_leaves_the_file_as_it_was(self, large):
+        """An interrupt comes between two blocks at the latest, and the next reading starts anew."""
+        cube = open_cube(large)
+
+        def stopped():
+            with cubes.scattered(cube):
+                for _ in read(cube, blocks(cube)):
+                    raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            stopped()
+        assert sum(values.size for _, values in read(cube, blocks(cube))) == cube.size
+
+
+@pytest.mark.skipif(not hasattr(mmap.mmap, "madvise"), reason="the system takes no advice")
+class TestAdvice:
+    """What the system is told about a file that is read as an array."""
+
+    @pytest.mark.parametrize("options", [{}, {"use_dask": True}])
+    def test_the_file_behind_a_cube_is_found(self, large, options):
+        cube = SpectralCube.read(large, format="fits", **options)
+        assert isinstance(cubes._mapping(cube[2:30, 5:50]._data), mmap.mmap)
+
+    def test_there_is_none_behind_numbers(self, make_cube):
+        cube = make_cube(np.ones((10, 4, 5)))
+        assert cubes._mapping(cube._data) is None
+        assert cubes._mapping(dask_cube(cube, (5, 2, 5))[0]._data) is None
+
+    @pytest.fixture
+    def asked(self, large, monkeypatch):
+        """The data of the file, where they begin in it, and what is asked for of it."""
+        with fits.open(large, mode="denywrite") as hdus:
+            data, begin = hdus[0].data, hdus[0].fileinfo()["datLoc"]
+        advice, memory = [], SimpleNamespace(ctypes=SimpleNamespace(data=data.ctypes.data - begin))
+        monkeypatch.setattr(cubes, "_mapping", lambda _: SimpleNamespace(madvise=lambda *what: advice.append(what)))
+        monkeypatch.setattr(cubes.np, "frombuffer", lambda *_: memory)
+        return data, begin, advice
+
+    def test_few_bytes_beside_a_view_are_asked_for(self, asked):
+        data, begin, advice = asked
+        cubes._ask_for(data, (slice(3, 5), slice(10, 20), slice(0, 312)))
+        assert [kind for kind, *_ in advice] == [mmap.MADV_WILLNEED] * 2
+        for (_, start, length), channel in zip(advice, (3, 4), strict=True):
+            first = begin + 4 * 312 * (320 * channel + 10)
+            assert start % mmap.PAGESIZE == 0
+            assert first - mmap.PAGESIZE < start <= first
+            assert start + length == first + 4 * 312 * 10
+
+    def test_nothing_is_asked_for_of_axes_in_another_order(self, asked):
+        data, _, advice = asked
+        cubes._ask_for(data.transpose(2, 0, 1), (slice(0, 2), slice(0, 5), slice(0, 320)))
+        assert not advice
 
 
 class TestMemory:

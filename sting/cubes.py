@@ -78,7 +78,13 @@ def _read_cube(path, name):
     with reading(name, rule, repr(str(path)), "Mend its header, or read it with SpectralCube.read and pass the cube."):
         # most cubes have a Stokes axis, of length 1
         warnings.simplefilter("ignore", spectral_cube.utils.StokesWarning)
-        return spectral_cube.SpectralCube.read(path)
+        return spectral_cube.SpectralCube.read(path, format=_format(path))
+
+
+def _format(path):
+    """That of FITS, whose named files spectral-cube opens for reading only, or None: whatever it finds out."""
+    with open(path, "rb") as file:
+        return "fits" if file.read(9) == b"SIMPLE  =" else None
 
 
 def without_infinities(cube):
@@ -148,13 +154,6 @@ def channels_between(velocity, low, high):
     """Indices of the channels whose centre lies in a range, to within a thousandth of a channel of rounding."""
     slack = 1e-3 * np.min(np.abs(np.diff(velocity))) if len(velocity) > 1 else 1e-6
     return np.flatnonzero((velocity >= low - slack) & (velocity <= high + slack))
-
-
-def finite_voxels(cube):
-    """Numbers (in the order of the array, ascending) and values of all finite voxels."""
-    values = cube.filled_data[:].value.ravel()
-    voxels = np.flatnonzero(np.isfinite(values))
-    return voxels, values[voxels].astype(float)
 
 
 def cell_of(cube):

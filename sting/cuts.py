@@ -5,13 +5,16 @@ from astropy import units as u
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from sting.cubes import KMS, beam_axes, cell_of, channels_between, finite_voxels, offsets, pixels_per_beam, quantity
+from sting.cubes import KMS, beam_axes, cell_of, channels_between, offsets, pixels_per_beam, quantity
 from sting.messages import refuse
 from sting.sky_regions import read_regions, region_mask
+from sting.voxels import BLOCK, blocks, finite_voxels, read
 
 #: What becomes of voxels that nothing else in the cut touches: all stay, or those of a beam at least, or the brightest lot alone.
 ISLANDS = ("keep", "beam", "main")
 
+#: Pixels from one to the next of those that tell where in an image a box of offsets is.
+COARSE = 32
 
 
 def cut_streamer(cube, vmin, vmax, box, rms_thresh, region, center, noise, islands="keep"):
@@ -26,8 +29,8 @@ def cut_streamer(cube, vmin, vmax, box, rms_thresh, region, center, noise, islan
     cut, window = _cut_sky(cut, mask)
     if rms_thresh is not None:
         cut = cut.with_mask(_bright(cut, rms_thresh, noise(), window))
-    # a channel at a time: the cut may be larger than the memory
-    if not any(np.isfinite(cut.filled_data[k].value).any() for k in range(cut.shape[0])):
+    # little at a time: most often the first is enough
+    if not any(np.isfinite(values).any() for _, values in read(cut, blocks(cut, BLOCK // 16), "cut")):
         refuse(
             "cut",
             "leave at least one voxel with a finite value",
@@ -112,9 +115,36 @@ def cut_velocity(cube, vmin, vmax):
 def _box_mask(cube, center, xmin, xmax, ymin, ymax):
     if all(limit is None for limit in (xmin, xmax, ymin, ymax)):
         return np.ones(cube.shape[1:], bool)
-    x_low, x_high = _range("xmin", xmin, "xmax", xmax, u.arcsec)
-    y_low, y_high = _range("ymin", ymin, "ymax", ymax, u.arcsec)
-    east, north = offsets(cube, center)
+    box = _range("xmin", xmin, "xmax", xmax, u.arcsec), _range("ymin", ymin, "ymax", ymax, u.arcsec)
+    mask = np.zeros(cube.shape[1:], bool)
+    y, x = np.mgrid[_around(cube, center, box)]
+    mask[y, x] = _inside(offsets(cube, center, (x, y)), box)
+    return mask
+
+
+def _around(cube, center, box):
+    """Rows and columns among which a box of offsets lies, by the offsets of every `COARSE`-th pixel."""
+    grid = [np.unique(np.r_[0:n:COARSE, n - 1]) for n in cube.shape[1:]]
+    found = offsets(cube, center, np.meshgrid(*grid, indexing="ij")[::-1])
+    if not np.isfinite(found).all():
+        return tuple(slice(0, n) for n in cube.shape[1:])
+    # a pixel differs less from the nearest of these than they do from each other
+    slack = [sum(np.abs(np.diff(offset, axis=axis)).max(initial=0) for axis in (0, 1)) for offset in found]
+    near = _inside(found, [(low - more, high + more) for (low, high), more in zip(box, slack, strict=True)])
+    return tuple(_span(where, near.any(axis=axis)) for where, axis in zip(grid, (1, 0), strict=True))
+
+
+def _span(where, near):
+    """From the one before the first that is near to the one after the last."""
+    found = np.flatnonzero(near)
+    if not len(found):
+        return slice(0, 0)
+    return slice(where[max(found[0] - 1, 0)], where[min(found[-1] + 1, len(where) - 1)] + 1)
+
+
+def _inside(found, box):
+    """Whether offsets lie in a box."""
+    (east, north), ((x_low, x_high), (y_low, y_high)) = found, box
     return (east >= x_low) & (east <= x_high) & (north >= y_low) & (north <= y_high)
 
 

@@ -6,7 +6,6 @@ from sting.cubes import (
     KMS,
     beam_axes,
     cell_of,
-    finite_voxels,
     offsets,
     open_cube,
     pixels_per_beam,
@@ -35,6 +34,7 @@ from sting.reduction import (
     weighted_moments,
 )
 from sting.streamer import Streamer
+from sting.voxels import finite_voxels
 
 __all__ = ["Streamer", "extract_streamer_subcube", "reduce_to_1D"]
 
@@ -71,9 +71,9 @@ def extract_streamer_subcube(
         the cube, in ICRS if it has another one).
     rms_thresh : float, optional
         Keep voxels brighter than this many times the noise. The noise is 1.4826 times the median absolute deviation of the voxels
-        of the whole ``cube`` that are neither blank nor exactly zero (of every k-th row, if they are more than twenty million). A
-        cube that was masked before (more than half of it is exactly zero) does not tell its noise: then, with a warning, the
-        voxels that are not zero are kept. Infinities are blank, as NaN is.
+        of the whole ``cube`` that are neither blank nor exactly zero (of a sample of five million, if there are more than twenty
+        million). A cube that was masked before (more than half of it is exactly zero) does not tell its noise: then, with a
+        warning, the voxels that are not zero are kept. Infinities are blank, as NaN is.
     region : str, path-like, `~regions.Region`, or list of `~regions.Region`, optional
         A ds9 or CRTF file, or regions; voxels whose pixel centre lies in any of them, and in none that the file
         excludes (``-circle(...)``), are kept.
@@ -172,7 +172,8 @@ def reduce_to_1D(streamer_cube, yso_centre, n_elements=10, *, uncertainty="sprea
     ------
     ValueError
         If the file cannot be read, a rest frequency is missing, there are fewer voxels or different distances than
-        ``n_elements``, no finite data, a star far off the cube, a bin without positive flux, or no beam where one is needed.
+        ``n_elements`` or more than a hundred million voxels, no finite data, a star far off the cube, a bin without positive
+        flux, or no beam where one is needed.
     TypeError
         If ``streamer_cube`` or ``yso_centre`` is of another type.
     FileNotFoundError
@@ -199,7 +200,8 @@ def reduced(streamer_cube, yso_centre, n_elements, uncertainty="spread", orderin
     check_choice("ordering", ordering, ORDERINGS)
     n_elements, min_beams = check_whole("n_elements", n_elements, 2, 10), check_beams(min_beams)
     cube = to_velocity(open_cube(streamer_cube, "streamer_cube"), "streamer_cube")
-    points, flux, pixel = _point_cloud(cube, sky_position("yso_centre", yso_centre))
+    cloud, pixel = _point_cloud(cube, sky_position("yso_centre", yso_centre))
+    points, flux = cloud[:3], cloud[3]
     refuse_too_few(n_elements, len(flux), "voxels", "Lower it or widen the cut.")
     meta = _meta(cube, uncertainty)
     if ordering == "distance":
@@ -209,18 +211,21 @@ def reduced(streamer_cube, yso_centre, n_elements, uncertainty="spread", orderin
     bins = bins_along(d, np.percentile(d, np.linspace(0, 100, n_elements + 1))[1:-1])
     bins = merged(bins, pixel, meta, min_beams)
     means, sigmas = bin_by_bin(bins, lambda kept: _moments(points[:, kept], flux[kept], meta))
-    return Streamer(np.vstack([points, flux]), *means, *sigmas, meta=meta)
+    return Streamer(cloud, *means, *sigmas, meta=meta)
 
 
 def _point_cloud(cube, star):
-    """Positions (3, n), intensities and numbers of the pixels (n,) of all finite voxels."""
-    voxels, flux = finite_voxels(cube)
-    if not len(voxels):
-        refuse("streamer_cube", "hold finite values", "blank voxels (NaN) only", "Check the cuts that were made.")
+    """Positions and intensities (4, n) and numbers of the pixels (n,) of all finite voxels."""
     refuse_far_star(star, cube.wcs.celestial, cube.shape[1:], "cube")
-    east, north = offsets(cube, star)
-    channel, pixel = np.divmod(voxels, east.size)
-    return np.array([east.flat[pixel], north.flat[pixel], cube.spectral_axis.to_value(KMS)[channel]]), flux, pixel
+    voxels, flux = finite_voxels(cube)
+    _, n_y, n_x = cube.shape
+    channel, pixel = np.divmod(voxels, n_y * n_x)
+    # the offsets of a pixel once, whatever the number of its voxels
+    lit, place = np.unique(pixel, return_inverse=True)
+    cloud = np.empty((4, len(flux)))
+    cloud[0], cloud[1] = (offset[place] for offset in offsets(cube, star, np.divmod(lit, n_x)[::-1]))
+    cloud[2], cloud[3] = cube.spectral_axis.to_value(KMS)[channel], flux
+    return cloud, pixel
 
 
 def _moments(points, flux, meta):

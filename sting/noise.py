@@ -1,6 +1,7 @@
 """The noise of a cube, from what is neither padding nor blank."""
 
 import sys
+from contextlib import nullcontext
 from numbers import Real
 from typing import NamedTuple
 
@@ -10,14 +11,25 @@ from astropy.stats import mad_std
 
 from sting.cubes import KMS, channels_between, open_cube, quantity, to_velocity
 from sting.messages import check_choice, named_keywords, refuse
+from sting.voxels import BLOCK, blocks, is_chunked, read, scattered
 
 __all__ = ["estimate_rms"]
 
 #: A cube of which more than this fraction is exactly zero was masked before: its noise cannot be told from it.
 PADDED_FRACTION = 0.5
 
-#: Voxels from which the noise is estimated, at the most about.
+#: Voxels of which all are looked at. Of larger cubes about `SAMPLED` are: that many give the noise to a thousandth.
 NOISE_SAMPLE = 20_000_000
+SAMPLED = 5_000_000
+
+#: If no more of the sample than this has a value, all voxels are looked at nevertheless.
+FEWEST_VALUES = 100_000
+
+#: Voxels next to each other on disk that are read together if any of them is.
+FEWEST_AT_ONCE = 2**14
+
+#: Steps of the R2 sequence, which fills the unit square most evenly.
+R2 = 0.7548776662466927, 0.5698402909980532
 
 #: Channels that a pixel must have for a noise of its own.
 FEWEST_CHANNELS = 5
@@ -60,8 +72,9 @@ def estimate_rms(cube, *, line_free=None, per_pixel=False):
     Returns
     -------
     `~astropy.units.Quantity`
-        One number (from every k-th row, if there are more than twenty million voxels), or a map of shape (ny, nx) that is NaN
-        where fewer than five channels have a value. Give it to `~sting.extract_streamline.extract_streamer_subcube` as ``rms``.
+        One number (from a sample of five million voxels, if there are more than twenty million), or a map of shape (ny, nx) that
+        is NaN where fewer than five channels have a value. Give it to
+        `~sting.extract_streamline.extract_streamer_subcube` as ``rms``.
 
     Raises
     ------
@@ -122,7 +135,7 @@ def _is_pair(one):
 def find_noise(cube, channels=None):
     """Find which fraction of the finite voxels is exactly zero, and the noise of the others.
 
-    Of more than `NOISE_SAMPLE` voxels, of every k-th row: enough for four digits, and a fraction of the memory.
+    Of more than `NOISE_SAMPLE` voxels, some rows of some channels are read from everywhere in the cube.
 
     Parameters
     ----------
@@ -135,26 +148,85 @@ def find_noise(cube, channels=None):
     -------
     Noise
     """
-    channels = np.arange(cube.shape[0]) if channels is None else channels
-    n_y, n_x = cube.shape[1:]
-    step = max(1, -(-len(channels) * n_y * n_x // NOISE_SAMPLE))
-    values = [np.asarray(cube.filled_data[int(i), (-int(i) * n_y) % step :: step, :].value).ravel() for i in channels]
-    values = np.concatenate([part[np.isfinite(part)] for part in values])
+    n_z, n_y, n_x = cube.shape
+    runs = [slice(0, n_z)] if channels is None else _runs(channels)
+    n_voxels = sum(run.stop - run.start for run in runs) * n_y * n_x
+    share = min(1.0, SAMPLED / n_voxels) if n_voxels > NOISE_SAMPLE else 1.0
+    values = _finite(cube, runs, share)
+    if share < 1 and len(values) < FEWEST_VALUES:
+        values = _finite(cube, runs, 1.0)
     if not values.size:
         refuse("cube", "hold finite values", "blank voxels (NaN) only", "Check that the right file was read.")
     padded = float(np.mean(values == 0))
     return Noise(padded, float(mad_std(values[values != 0])) if padded < 1 else 0.0)
 
 
+def _runs(channels):
+    """Slices of the channels that are neighbours."""
+    runs = np.split(channels, np.flatnonzero(np.diff(channels) != 1) + 1)
+    return [slice(int(run[0]), int(run[-1]) + 1) for run in runs]
+
+
+def _finite(cube, runs, share):
+    """The finite values of about a ``share`` of the voxels of runs of channels."""
+    size = BLOCK if share == 1 else int(FEWEST_AT_ONCE / share)
+    views = [(both, y, x) for z, y, x in blocks(cube, size) for run in runs if (both := _overlap(z, run))]
+    if share < 1:
+        thinned = _every_other if is_chunked(cube) else _one_band
+        views = [thinned(view, share, number * np.array(R2) % 1) for number, view in enumerate(views)]
+    with scattered(cube) if share < 1 else nullcontext():
+        return np.concatenate([values[np.isfinite(values)] for _, values in read(cube, views, "noise")])
+
+
+def _overlap(one, other):
+    start, stop = max(one.start, other.start), min(one.stop, other.stop)
+    return slice(start, stop) if start < stop else None
+
+
+def _one_band(view, share, where):
+    """About a ``share`` of a view of a file: neighbouring rows of neighbouring channels, those at a place in the unit square.
+
+    Every row and channel has the same chance, and the places of all views together are evenly spread.
+    """
+    z, y, x = view
+    n_channels, n_rows, n_columns = (part.stop - part.start for part in view)
+    # what a disk reads at once is not cut further
+    bands = min(n_rows, max(1, n_rows * n_columns // FEWEST_AT_ONCE), round(1 / share))
+    groups = min(n_channels, max(1, round(1 / (share * bands))))
+    return _one_of(z, groups, where[0]), _one_of(y, bands, where[1]), x
+
+
+def _one_of(whole, n, where):
+    """One of ``n`` equal parts of a slice, the one at a place from 0 to 1."""
+    edges = np.linspace(whole.start, whole.stop, n + 1).astype(int)
+    k = int(where * n)
+    return slice(int(edges[k]), int(edges[k + 1]))
+
+
+def _every_other(view, share, where):
+    """About a ``share`` of a view of Dask's, whose chunks are few but loaded as a whole: every k-th row and channel."""
+    z, y, x = view
+    n_channels, n_rows, _ = (part.stop - part.start for part in view)
+    rows = min(n_rows, round(share**-0.5))
+    channels = min(n_channels, max(1, round(1 / (share * rows))))
+    return _every(z, channels, where[0]), _every(y, rows, where[1]), x
+
+
+def _every(whole, step, where):
+    return slice(whole.start + int(where * step), whole.stop, step)
+
+
 def _map(cube, channels):
     """Noise of each pixel (ny, nx), some rows at a time."""
     n_y, n_x = cube.shape[1:]
-    rows = max(1, NOISE_SAMPLE // (len(channels) * n_x))
-    return np.concatenate([_noise_of(cube, channels, slice(y, min(y + rows, n_y))) for y in range(0, n_y, rows)])
+    step = max(1, NOISE_SAMPLE // (len(channels) * n_x))
+    rows, runs = [slice(y, min(y + step, n_y)) for y in range(0, n_y, step)], _runs(channels)
+    found = read(cube, [(run, some, slice(0, n_x)) for some in rows for run in runs], "noise")
+    return np.concatenate([_noise_of(np.concatenate([next(found)[1] for _ in runs])) for _ in rows])
 
 
-def _noise_of(cube, channels, rows):
-    values = np.stack([np.asarray(cube.filled_data[int(i), rows, :].value, dtype=float) for i in channels])
+def _noise_of(values):
+    values = values.astype(float)
     values[values == 0] = np.nan
     known = np.isfinite(values).sum(axis=0) >= FEWEST_CHANNELS
     noise = np.full(known.shape, np.nan)

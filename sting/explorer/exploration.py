@@ -22,6 +22,7 @@ from sting.parameters import ROTATIONS, check_distance, rotation_name, to_quanti
 from sting.preview import Preview
 from sting.reduction import merged_words
 from sting.sky_regions import regions_text
+from sting.voxels import count_finite
 
 #: A cut of more voxels than this is taken for one that is not finished.
 MOST_VOXELS = 5_000_000
@@ -281,7 +282,7 @@ class Exploration:
             regions = regions_of(session) or None
             noise = functools.partial(self._noise_of, session)
             cut = cut_streamer(self.cube, *limits, (None,) * 4, session.rms_thresh, regions, None, noise, session.islands)
-        n_voxels = cut.size if cut.size <= MOST_VOXELS else np.count_nonzero(np.isfinite(cut.filled_data[:].value))
+        n_voxels = cut.size if cut.size <= MOST_VOXELS else count_finite(cut)
         if n_voxels > MOST_VOXELS:
             refuse("cut", f"keep at most {MOST_VOXELS} voxels", n_voxels, "Give a region, or a narrower velocity range.")
         kind = session.n_elements, session.uncertainty, session.ordering, session.min_beams

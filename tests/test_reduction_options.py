@@ -3,12 +3,15 @@
 import numpy as np
 import pytest
 from astropy import units as u
+from hypothesis import given
+from hypothesis import strategies as st
 from radio_beam import Beam
 from scipy import ndimage
 
 from sting.cuts import _islands
 from sting.extract_streamline import extract_streamer_subcube, reduce_to_1D
 from sting.messages import StingWarning
+from sting.reduction import merged
 from sting.streamer import Streamer
 
 PIXEL = 0.5
@@ -157,6 +160,28 @@ class TestCurve:
         cube, star, _ = hook
         with pytest.raises(ValueError, match=r"^'ordering' must be one of 'distance', 'curve'; got 'curv'.*'curve'"):
             reduce_to_1D(cube, star, ordering="curv")
+
+
+@given(st.data())
+def test_bins_are_merged_with_their_neighbours_until_they_are_large_enough(data):
+    n, n_pixels = data.draw(st.integers(2, 12)), data.draw(st.integers(1, 40))
+    pixel = np.array(data.draw(st.lists(st.integers(0, n_pixels), min_size=n, max_size=60)))
+    bins = np.append(np.arange(n), data.draw(st.lists(st.integers(0, n - 1), min_size=len(pixel) - n, max_size=len(pixel) - n))).astype(int)
+    area, least = data.draw(st.floats(0.5, 20)), data.draw(st.floats(0.1, 5))
+    meta = {"beam": [np.sqrt(4 * np.log(2) / np.pi * area), np.sqrt(4 * np.log(2) / np.pi * area), 0.0], "pixel": 1.0}
+    found = merged(bins, pixel, meta, least)
+    pairs = np.unique(np.stack([bins, found]), axis=1)
+    assert pairs.shape[1] == n  # each bin goes into one
+    assert set(np.diff(pairs[1])) <= {0, 1}  # next to each other
+    assert found.min() == 0
+    sizes = [len(np.unique(pixel[found == i])) for i in range(found.max() + 1)]
+    assert len(sizes) == 2 or min(sizes) >= least * area * (1 - 1e-9)
+    assert len(sizes) >= 2
+    # no more was merged than had to be: without its innermost bin, no group but the last would be large enough
+    for i in range(1, found.max() + 1):
+        inside = found == i
+        if len(sizes) > 2:
+            assert len(np.unique(pixel[inside & (bins > bins[inside].min())])) < least * area * (1 + 1e-9)
 
 
 class TestMerging:

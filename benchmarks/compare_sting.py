@@ -6,20 +6,15 @@ The table goes to standard output, progress to standard error. See README.md bes
 import argparse
 import json
 import os
-import shutil
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from statistics import median
 
-HERE = Path(__file__).resolve().parent
-DATA_FILE = "ngc1333_iras2a_d2co.fits"
-STING_VERSION = "0.2.3"
-STING_PYTHON = (3, 12)  # the oldest that STING 0.2.3 installs on
+from environments import HERE, STING, STING_VERSION, add_sting_options, child, cores, load, make_sting_environment, say
 
-STING = f"STING {STING_VERSION}"
+DATA_FILE = "ngc1333_iras2a_d2co.fits"
 OURS = {
     'ours, `matching="stretch"`': {"matching": "stretch", "optimizer": "adam"},
     'ours, `matching="nearest"`': {"matching": "nearest", "optimizer": "adam"},
@@ -38,18 +33,11 @@ COLUMNS = {
 }
 
 
-def say(text):
-    print(text, file=sys.stderr, flush=True)
-
-
 def read_arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=1, help="cold processes of each kind; medians are shown (default: 1)")
     parser.add_argument("--data", type=Path, help=f"{DATA_FILE} or its folder (default: $STING_DATA, then ../shared/data)")
-    parser.add_argument("--python", help="Python to make STING's environment with (default: the first found that is new enough)")
-    parser.add_argument(
-        "--env", type=Path, help="folder of STING's environment, kept for the next time (default: a temporary one)"
-    )
+    add_sting_options(parser)
     arguments = parser.parse_args()
     if arguments.runs < 1:
         parser.error(f"--runs must be at least 1; got {arguments.runs}")
@@ -66,54 +54,6 @@ def find_cube(path):
         if file.is_file():
             return file.resolve()
     sys.exit(f"{DATA_FILE} is not at {' nor at '.join(map(str, folders))}: give it, or its folder, with --data or STING_DATA.")
-
-
-def find_python(wanted):
-    """The first Python that can make an environment for STING."""
-    candidates = [wanted] if wanted else [sys.executable, *(f"python3.{minor}" for minor in range(STING_PYTHON[1], 16))]
-    if not wanted and shutil.which("pyenv"):
-        root = subprocess.run(["pyenv", "root"], capture_output=True, text=True).stdout.strip()
-        candidates += sorted(map(str, Path(root).glob("versions/*/bin/python"))) if root else []
-    test = f"import ensurepip, sys, venv; sys.exit(sys.version_info < {STING_PYTHON})"
-    for candidate in candidates:
-        # run, not only looked up: a version manager's python3.12 may be there and refuse to work
-        if shutil.which(candidate) and subprocess.run([candidate, "-c", test], capture_output=True).returncode == 0:
-            return candidate
-    needed = ".".join(map(str, STING_PYTHON))
-    sys.exit(f"{STING} needs Python {needed} or later, with pip; none of {', '.join(candidates)} is one. Name it with --python.")
-
-
-def environment(side):
-    """Variables of a child: no window, the CPU, none of the user's own jax settings, and for STING nothing of our path."""
-    dropped = ("JAX_", "PYTHONPATH", "PYTHONHOME") if side == "sting" else ("JAX_",)
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
-    return kept | {"MPLBACKEND": "Agg", "JAX_PLATFORMS": "cpu"}
-
-
-def child(side, command):
-    """Standard output of a child process."""
-    done = subprocess.run([str(part) for part in command], env=environment(side), capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(f"{' '.join(map(str, command))}\nfailed:\n{(done.stdout + done.stderr)[-3000:]}")
-    return done.stdout
-
-
-def make_sting_environment(folder, python):
-    """Python of an environment that holds STING, made if it is not there."""
-    if folder.resolve() == Path(sys.prefix).resolve():
-        sys.exit(f"--env {folder} is the environment of this package, which STING would overwrite; name another folder.")
-    executable = folder.absolute() / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    if not executable.is_file():
-        if folder.exists() and any(folder.iterdir()):
-            sys.exit(f"--env {folder} holds something that is not a Python environment; name another folder.")
-        python = find_python(python)
-        say(f"making an environment for STING with {python} ...")
-        child("sting", [python, "-m", "venv", folder])
-    look = [executable, "-I", "-c", "from importlib.metadata import version; version('sting')"]
-    if subprocess.run(look, capture_output=True).returncode:
-        say(f"installing sting=={STING_VERSION} there ...")
-        child("sting", [executable, "-m", "pip", "install", "--quiet", f"sting=={STING_VERSION}"])
-    return executable
 
 
 def read_versions(pythons):
@@ -165,10 +105,6 @@ def table(rows):
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def load():
-    return f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
-
-
 def main():
     arguments = read_arguments()
     cube = find_cube(arguments.data)
@@ -181,8 +117,7 @@ def main():
     for side, version in versions.items():
         name = STING if side == "sting" else f"ours ({version['sting']})"
         print(f"- {name}: Python {version['python']}, jax {version['jax']}")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    print(f"- {cores} cores; load average {before} before, {load()} after; cold processes of each kind: {arguments.runs}")
+    print(f"- {cores()} cores; load average {before} before, {load()} after; cold processes of each kind: {arguments.runs}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,80 @@
+"""What the comparisons with STING 0.2.3 share: an environment for it, processes of either side, and the state of the machine."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+STING_VERSION = "0.2.3"
+STING_PYTHON = (3, 12)  # the oldest that STING 0.2.3 installs on
+STING = f"STING {STING_VERSION}"
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+def add_sting_options(parser):
+    """Options of a script that makes an environment for STING."""
+    parser.add_argument("--python", help="Python to make STING's environment with (default: the first found that is new enough)")
+    parser.add_argument(
+        "--env", type=Path, help="folder of STING's environment, kept for the next time (default: a temporary one)"
+    )
+
+
+def find_python(wanted):
+    """The first Python that can make an environment for STING."""
+    candidates = [wanted] if wanted else [sys.executable, *(f"python3.{minor}" for minor in range(STING_PYTHON[1], 16))]
+    if not wanted and shutil.which("pyenv"):
+        root = subprocess.run(["pyenv", "root"], capture_output=True, text=True).stdout.strip()
+        candidates += sorted(map(str, Path(root).glob("versions/*/bin/python"))) if root else []
+    test = f"import ensurepip, sys, venv; sys.exit(sys.version_info < {STING_PYTHON})"
+    for candidate in candidates:
+        # run, not only looked up: a version manager's python3.12 may be there and refuse to work
+        if shutil.which(candidate) and subprocess.run([candidate, "-c", test], capture_output=True).returncode == 0:
+            return candidate
+    needed = ".".join(map(str, STING_PYTHON))
+    sys.exit(f"{STING} needs Python {needed} or later, with pip; none of {', '.join(candidates)} is one. Name it with --python.")
+
+
+def environment(side):
+    """Variables of a child: no window, the CPU, none of the user's own jax settings, and for STING nothing of our path."""
+    dropped = ("JAX_", "PYTHONPATH", "PYTHONHOME") if side == "sting" else ("JAX_",)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
+    return kept | {"MPLBACKEND": "Agg", "JAX_PLATFORMS": "cpu"}
+
+
+def child(side, command):
+    """Standard output of a child process."""
+    done = subprocess.run([str(part) for part in command], env=environment(side), capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{' '.join(map(str, command))}\nfailed:\n{(done.stdout + done.stderr)[-3000:]}")
+    return done.stdout
+
+
+def make_sting_environment(folder, python):
+    """Python of an environment that holds STING, made if it is not there."""
+    if folder.resolve() == Path(sys.prefix).resolve():
+        sys.exit(f"--env {folder} is the environment of this package, which STING would overwrite; name another folder.")
+    executable = folder.absolute() / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    if not executable.is_file():
+        if folder.exists() and any(folder.iterdir()):
+            sys.exit(f"--env {folder} holds something that is not a Python environment; name another folder.")
+        python = find_python(python)
+        say(f"making an environment for STING with {python} ...")
+        child("sting", [python, "-m", "venv", folder])
+    look = [executable, "-I", "-c", "from importlib.metadata import version; version('sting')"]
+    if subprocess.run(look, capture_output=True).returncode:
+        say(f"installing sting=={STING_VERSION} there ...")
+        child("sting", [executable, "-m", "pip", "install", "--quiet", f"sting=={STING_VERSION}"])
+    return executable
+
+
+def load():
+    return f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
+
+
+def cores():
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

@@ -1,0 +1,157 @@
+"""Time and memory of the cut and the reduction of a cube of 8 GB, beside reading it once, and of STING 0.2.3 on a smaller one.
+
+The cubes are made in a temporary folder. The tables go to standard output, progress to standard error. See README.md beside this
+file.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from astropy import units as u
+from astropy.io import fits
+from environments import HERE, STING, add_sting_options, child, cores, load, make_sting_environment, say
+
+LARGE, MEDIUM, SMALL = (1000, 1400, 1430), (250, 700, 714), (250, 350, 357)  # 8.0, 0.5 and 0.12 GB
+SCENE = (100, 280, 280)  # channels, rows and columns that the streamer is in
+NOISE = 0.03  # K, as in extraction_workload.py
+READINGS = {"reading the FITS file": {"kind": "read file"}, "reading through spectral-cube": {"kind": "read cube"}}
+CUTS = {
+    "cut and reduced, `rms` given": {"rms": True},
+    "cut and reduced": {},
+    "the same on Dask, `rms` given": {"rms": True, "dask": True},
+    "the same on Dask": {"dask": True},
+}
+COLUMNS = {"seconds": "time (s)", "ratio": "ratio", "anonymous": "peak memory (GB)", "resident": "with file pages (GB)"}
+
+
+def read_arguments():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=3, help="processes of each kind; medians are shown (default: 3)")
+    parser.add_argument("--folder", type=Path, help="where the cubes are written and removed again (default: a temporary folder)")
+    parser.add_argument("--small", action="store_true", help="cubes of 0.5 and 0.1 GB, to try the script")
+    add_sting_options(parser)
+    arguments = parser.parse_args()
+    if arguments.runs < 1:
+        parser.error(f"--runs must be at least 1; got {arguments.runs}")
+    return arguments
+
+
+def make_cube(path, shape):
+    """Write a cube with a streamer in its middle, a channel at a time: noise of `NOISE`, in float32."""
+    from sting import synthetic
+
+    scene = synthetic.make_streamer_cube(seed=1, shape=SCENE, rms=0 * u.K)
+    first = [(n - size) // 2 for n, size in zip(shape, SCENE, strict=True)]
+    sizes = [(f"NAXIS{axis}", n) for axis, n in enumerate(reversed(shape), 1)]
+    header = fits.Header([("SIMPLE", True), ("BITPIX", -32), ("NAXIS", 3), *sizes])
+    header.extend(scene.cube.header.cards, unique=True)
+    for axis, start in zip((3, 2, 1), first, strict=True):
+        header[f"CRPIX{axis}"] += start
+    noise = np.random.default_rng(0)
+    with open(path, "wb") as file:
+        file.write(header.tostring().encode())
+        for channel in range(shape[0]):
+            image = noise.standard_normal(shape[1:], dtype=np.float32) * np.float32(NOISE)
+            if 0 <= channel - first[0] < SCENE[0]:
+                rows, columns = (slice(start, start + n) for start, n in zip(first[1:], SCENE[1:], strict=True))
+                image[rows, columns] += scene.model[channel - first[0]]
+            file.write(image.astype(">f4").tobytes())
+        file.write(bytes(-file.tell() % 2880))
+        file.flush()
+        os.fsync(file.fileno())  # what is not on the disk yet cannot be taken out of the cache
+
+
+def window_of(shape, size):
+    """First and last + 1 of the channels, rows and columns in the middle of a cube."""
+    first = [(n - part) // 2 for n, part in zip(shape, size, strict=True)]
+    return [[start, start + part] for start, part in zip(first, size, strict=True)]
+
+
+def run_all(cases, n_runs):
+    """Medians of all cases, which take turns, so that a busy minute of the machine does not hit one of them only."""
+    runs = {name: [] for name in cases}
+    for number in range(n_runs):
+        for name, (side, python, task) in cases.items():
+            row = json.loads(child(side, [python, HERE / "extraction_workload.py", json.dumps(task)]).splitlines()[-1])
+            runs[name].append(row)
+            say(f"run {number + 1} of {n_runs}: {name}: " + ", ".join(f"{key} {value}" for key, value in row.items()))
+    return {name: summarise(rows) for name, rows in runs.items()}
+
+
+def summarise(rows):
+    return {key: median([row[key] for row in rows]) for key in ("seconds", "anonymous", "resident")}
+
+
+def tasks(path, window, region):
+    """What is done with a window of a cube: name -> side, Python and task."""
+    common = {"path": str(path), "window": window}
+    found = {name: ("ours", sys.executable, common | options) for name, options in READINGS.items()}
+    for name, options in CUTS.items():
+        found[name] = ("ours", sys.executable, common | options | {"kind": "cut", "region": region})
+    return found
+
+
+def table(rows, title, reference):
+    """The rows as a Markdown table, with their times relative to that of the ``reference``."""
+    lines = [[title, *COLUMNS.values()], ["---"] + ["---:"] * len(COLUMNS)]
+    for name, row in rows.items():
+        row = row | {"ratio": row["seconds"] / rows[reference]["seconds"]}
+        lines.append([name, *(f"{row[key]:.2f}" for key in COLUMNS)])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def compare_with_reading(folder, shape, n_runs):
+    """Tables of both windows of the large cube."""
+    path = folder / "large.fits"
+    say(f"making a cube of {4 * np.prod(shape) / 1e9:.1f} GB ...")
+    make_cube(path, shape)
+    window = window_of(shape, [min(n, part) for n, part in zip(shape, (100, 300, 300), strict=True)])
+    generous = window_of(shape, (shape[0] * 6 // 10, *shape[1:]))
+    for region, part in ((True, window), (False, generous)):
+        n_voxels = np.prod([stop - start for start, stop in part])
+        rows = run_all(tasks(path, part, region), n_runs)
+        title = f"{'velocity range and region' if region else 'velocity range'}: {n_voxels / 1e6:.0f} million voxels"
+        print(table(rows, title, next(iter(READINGS))), flush=True)
+    path.unlink()
+
+
+def compare_with_sting(folder, shape, n_runs, python):
+    """Table of both packages on a cube that STING can hold."""
+    path = folder / "medium.fits"
+    make_cube(path, shape)
+    task = {"path": str(path), "window": window_of(shape, (shape[0] * 6 // 10, *shape[1:]))}
+    cases = {"reading the FITS file": ("ours", sys.executable, task | {"kind": "read file"})}
+    cases |= {"ours": ("ours", sys.executable, task | {"kind": "cut"}), STING: ("sting", python, task | {"kind": "cut"})}
+    say(f"{STING} on a cube of {4 * np.prod(shape) / 1e9:.2f} GB ...")
+    title = f"velocity range of a cube of {4 * np.prod(shape) / 1e9:.2f} GB"
+    print(table(run_all(cases, n_runs), title, "ours"), flush=True)
+    path.unlink()
+
+
+def check_sides(python):
+    """Refuse to compare anything else than this package with STING."""
+    for side, executable in (("ours", sys.executable), ("sting", python)):
+        found = json.loads(child(side, [executable, HERE / "extraction_workload.py"]).splitlines()[-1])
+        if found["ours"] != (side == "ours"):
+            sys.exit(f"{executable} must import {'this package' if side == 'ours' else STING}; it imports {found['sting']}.")
+
+
+def main():
+    arguments = read_arguments()
+    with tempfile.TemporaryDirectory(prefix="sting-extraction-", dir=arguments.folder) as folder:
+        folder, before = Path(folder), load()
+        python = make_sting_environment(arguments.env or folder / "env", arguments.python)
+        check_sides(python)
+        compare_with_reading(folder, MEDIUM if arguments.small else LARGE, arguments.runs)
+        compare_with_sting(folder, SMALL if arguments.small else MEDIUM, arguments.runs, python)
+    print(f"- {cores()} cores; load average {before} before, {load()} after; processes of each kind: {arguments.runs}")
+
+
+if __name__ == "__main__":
+    main()

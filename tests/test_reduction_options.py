@@ -166,7 +166,9 @@ class TestCurve:
 def test_bins_are_merged_with_their_neighbours_until_they_are_large_enough(data):
     n, n_pixels = data.draw(st.integers(2, 12)), data.draw(st.integers(1, 40))
     pixel = np.array(data.draw(st.lists(st.integers(0, n_pixels), min_size=n, max_size=60)))
-    bins = np.append(np.arange(n), data.draw(st.lists(st.integers(0, n - 1), min_size=len(pixel) - n, max_size=len(pixel) - n))).astype(int)
+    bins = np.append(
+        np.arange(n), data.draw(st.lists(st.integers(0, n - 1), min_size=len(pixel) - n, max_size=len(pixel) - n))
+    ).astype(int)
     area, least = data.draw(st.floats(0.5, 20)), data.draw(st.floats(0.1, 5))
     meta = {"beam": [np.sqrt(4 * np.log(2) / np.pi * area), np.sqrt(4 * np.log(2) / np.pi * area), 0.0], "pixel": 1.0}
     found = merged(bins, pixel, meta, least)

@@ -69,8 +69,8 @@ class TestIslands:
             extract_streamer_subcube(bare, islands="beam")
 
     def test_a_misspelt_choice(self, cube):
-        with pytest.raises(ValueError, match=r"^'islands' must be one of 'keep', 'beam', 'main'; got 'mian'.*'main'"):
-            extract_streamer_subcube(cube, islands="mian")
+        with pytest.raises(ValueError, match=r"^'islands' must be one of 'keep', 'beam', 'main'; got 'mainn'.*'main'"):
+            extract_streamer_subcube(cube, islands="mainn")
 
     @pytest.mark.parametrize("seed", range(5))
     def test_numbers_of_islands_are_scipy_s(self, seed):

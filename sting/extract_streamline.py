@@ -195,17 +195,7 @@ def reduce_to_1D(streamer_cube, yso_centre, n_elements=10, *, uncertainty="sprea
 
 @in_float64
 def reduced(streamer_cube, yso_centre, n_elements, uncertainty="spread", ordering="distance", min_beams=1):
-    """`reduce_to_1D` for those who say themselves that bins were merged.
-
-    Parameters
-    ----------
-    streamer_cube, yso_centre, n_elements, uncertainty, ordering, min_beams
-        As there.
-
-    Returns
-    -------
-    `~sting.streamer.Streamer`
-    """
+    """`reduce_to_1D` for those who say themselves that bins were merged."""  # numpydoc ignore=PR01
     check_choice("uncertainty", uncertainty, UNCERTAINTIES)
     check_choice("ordering", ordering, ORDERINGS)
     n_elements, min_beams = check_whole("n_elements", n_elements, 2, 10), check_beams(min_beams)

@@ -19,8 +19,8 @@ from sting.messages import refuse, suggest
 __all__ = ["main", "run_config"]
 
 _TOP = ("cube", "star", "frame", "distance", "output", "cut", "start", "fixed", "bounds", "priors", "fit")
-_CUT_TEXT = ("region", "uncertainty")
-_REDUCE = ("n_elements", "uncertainty")
+_CUT_TEXT = ("region", "islands", "uncertainty", "ordering")
+_REDUCE = ("n_elements", "uncertainty", "ordering", "min_beams")
 
 
 def _check_keys(section, content, known):

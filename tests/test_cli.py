@@ -10,6 +10,7 @@ from sting import cli
 from sting.fit_result import FitResult
 from sting.synthetic import TRUTH
 
+KMS = u.km / u.s
 EXAMPLE = resources.files("sting").joinpath("data/example.toml").read_text(encoding="utf-8")
 
 
@@ -105,3 +106,38 @@ def test_example_is_complete():
     assert len(lines) > 20
     assert np.isclose(cli._quantity("x", "7.5 km/s"), TRUTH["v_lsr"])
     assert cli._quantity("x", ["1 au", 2]) == [1 * u.au, 2]
+
+
+def test_what_is_commented_out_in_the_example_reaches_the_functions(tmp_path, monkeypatch):
+    from sting import extract_streamline
+
+    path = edited(tmp_path, ("# rms", "rms"), ("# region", "region"), ("# islands", "islands"), ("# ordering", "ordering"))
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("# min_beams", "min_beams", 1), encoding="utf-8")
+    calls = {}
+
+    def cut(cube, **keywords):
+        calls["cut"] = keywords
+
+    def reduce(cut, star, **keywords):
+        calls["reduce"] = keywords
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(extract_streamline, "extract_streamer_subcube", cut)
+    monkeypatch.setattr(extract_streamline, "reduce_to_1D", reduce)
+    with pytest.raises(KeyboardInterrupt):
+        cli.run_config(path, progress=False)
+    assert calls["cut"] | {"center": None} == {
+        "vmin": 5 * KMS,
+        "vmax": 9 * KMS,
+        "rms_thresh": 5,
+        "rms": 0.03 * u.K,
+        "islands": "main",
+        "center": None,
+        "xmin": -5 * u.arcsec,
+        "xmax": 5 * u.arcsec,
+        "ymin": -12 * u.arcsec,
+        "ymax": 1 * u.arcsec,
+        "region": tmp_path / "streamer.reg",
+    }
+    assert calls["reduce"] == {"n_elements": 10, "uncertainty": "spread", "ordering": "curve", "min_beams": 0}

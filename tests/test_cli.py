@@ -1,5 +1,6 @@
 """The command line, as a user runs it."""
 
+import functools
 from importlib import resources
 
 import numpy as np
@@ -116,6 +117,7 @@ def test_what_is_commented_out_in_the_example_reaches_the_functions(tmp_path, mo
     path.write_text(text.replace("# min_beams", "min_beams", 1), encoding="utf-8")
     calls = {}
 
+    @functools.wraps(extract_streamline.extract_streamer_subcube)
     def cut(cube, **keywords):
         calls["cut"] = keywords
 

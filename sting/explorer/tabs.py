@@ -14,6 +14,9 @@ from sting.reduction import ORDERINGS, UNCERTAINTIES
 COLORMAPS = ("inferno", "viridis", "cividis", "magma", "Greys_r", "Greys")
 LOSSES = dict(zip(("RA, Dec, velocity", "radius, angle, velocity"), LOSS_METHODS, strict=True))
 MOMENTS = {"moment 0: integrated": 0, "moment 1: mean velocity": 1}
+_ISLANDS = dict(zip(("keep all", "drop those smaller than a beam", "the brightest alone"), ISLANDS, strict=True))
+_ORDERINGS = dict(zip(("distance from the star", "a curve, for streamers that bend back"), ORDERINGS, strict=True))
+_UNCERTAINTIES = dict(zip(("width of the streamer", "error of the mean"), UNCERTAINTIES, strict=True))
 AXES = dict(zip(("projected radius", "length along the model"), PV_AXES, strict=True))
 
 
@@ -39,25 +42,48 @@ def cut_tab(b):
     draw : `ipywidgets.ToggleButtons`
         The shape to be drawn on the map.
     """
+    draw = widgets.ToggleButtons(options=["off", *SHAPES], description="Draw")
+    draw.style.button_width, draw.style.description_width = "auto", "40px"
+    draw.add_class("sting-draw")
+    draw.tooltips = ["", "Click the corners, double click the last one", *["Drag from corner to corner"] * 2]
+    words = b.bind(widgets.HTML(), "cut-words", lambda: _cut_words(b.state), topics={"cut"})
+    return widgets.VBox([*_cut_boxes(b), *_cut_menus(b), *_region_files(b), draw, *_region_list(b), words]), draw
+
+
+def _cut_boxes(b):
     state = b.state
 
-    def limit(name, words):
+    def box(name, words, read, tip):
         def write(text):
-            state.set_cut(**{name: typed_limit(text, KMS)})
+            state.set_cut(**{name: read(text)})
 
-        return b.text(name, words, lambda: _or_empty(getattr(state.session, name)), write, {"cut"}, "In km/s; empty for none")
+        return b.text(name.replace("_", "-"), words, lambda: _or_empty(getattr(state.session, name)), write, {"cut"}, tip)
 
-    threshold = b.text(
-        "rms-thresh",
-        "Threshold",
-        lambda: _or_empty(state.session.rms_thresh),
-        lambda text: state.set_cut(rms_thresh=typed_number("rms_thresh", text)),
-        {"cut"},
-        "In units of the noise; empty for none",
-    )
+    def number(name):
+        return lambda text: typed_number(name, text)
+
+    def limit(text):
+        return typed_limit(text, KMS)
+
+    def intensity(text):
+        return typed_limit(text, state.cube.unit)
+
     points = b.whole(
         "n-elements", "Points", lambda: state.session.n_elements, lambda n: state.set_cut(n_elements=n), {"cut"}, low=2
     )
+    rows = (
+        [box("vmin", "From km/s", limit, "In km/s; empty for none"), box("vmax", "To km/s", limit, "In km/s; empty for none")],
+        [
+            box("rms_thresh", "Threshold", number("rms_thresh"), "In units of the noise; empty for none"),
+            box("rms", "Noise", intensity, f"In {state.images.unit}; empty for what is found in the cube"),
+        ],
+        [points, box("min_beams", "Of beams", number("min_beams"), "Points of fewer beams are merged; 0 for none")],
+    )
+    return [widgets.HBox(row) for row in rows]
+
+
+def _cut_menus(b):
+    state = b.state
 
     def choose(name, words, options, tip):
         def write(value):
@@ -65,32 +91,11 @@ def cut_tab(b):
 
         return b.choice(name, words, options, lambda: getattr(state.session, name), write, {"cut"}, tip)
 
-    noise = b.text(
-        "rms",
-        "Noise",
-        lambda: _or_empty(state.session.rms),
-        lambda text: state.set_cut(rms=typed_limit(text, state.cube.unit)),
-        {"cut"},
-        f"In {state.images.unit}; empty for what is found in the cube",
-    )
-    menus = [
-        choose(
-            "islands",
-            "Islands",
-            ISLANDS,
-            "Voxels that touch nothing else: keep all, those of a beam, or the main one",
-        ),
-        choose("ordering", "Order along", ORDERINGS, "Distance from the star, or a curve for streamers that bend back"),
-        choose("uncertainty", "Point errors", UNCERTAINTIES, "Width of the streamer, or error of the mean"),
+    return [
+        choose("islands", "Islands", _ISLANDS, "What becomes of voxels that touch nothing else"),
+        choose("ordering", "Order by", _ORDERINGS, "How voxels are ordered along the streamer"),
+        choose("uncertainty", "Point errors", _UNCERTAINTIES, "What the error bars of the points are"),
     ]
-    draw = widgets.ToggleButtons(options=["off", *SHAPES], description="Draw")
-    draw.style.button_width, draw.style.description_width = "auto", "40px"
-    draw.add_class("sting-draw")
-    draw.tooltips = ["", "Click the corners, double click the last one", *["Drag from corner to corner"] * 2]
-    words = b.bind(widgets.HTML(), "cut-words", lambda: _cut_words(state), topics={"cut"})
-    boxes = [limit("vmin", "From km/s"), limit("vmax", "To km/s")], [threshold, noise], [points]
-    lines = [widgets.HBox(row) for row in boxes] + menus
-    return widgets.VBox([*lines, *_region_files(b), draw, *_region_list(b), words]), draw
 
 
 def _cut_words(state):

@@ -177,7 +177,7 @@ class Notebook:
 
     def _watch(self):
         """Have the kernel tell what its threads are doing when it is asked by a signal."""
-        self.dump = self.path.with_suffix(".threads")
+        self.dump = self.server.home / f"{self.path.stem}.threads"
         code = f"import faulthandler, os, signal\nfaulthandler.register(signal.SIGUSR1, open({str(self.dump)!r}, 'w'))"
         return self.ask("os.getpid()", code)
 

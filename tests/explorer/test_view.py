@@ -140,8 +140,17 @@ class TestControls:
         assert control("vmax").value == ""
         control("rms-thresh").value = "6"
         assert state.session.rms_thresh == 6
-        control("uncertainty").value = "mean"
-        assert state.session.uncertainty == "mean"
+        for name, value in (("uncertainty", "mean"), ("ordering", "curve"), ("islands", "main")):
+            control(name).value = value
+            assert getattr(state.session, name) == value
+        control("rms").value = "90 mK"
+        assert state.session.rms == pytest.approx(0.09)
+        assert control("rms").value == "0.09"
+        control("min-beams").value = "0.5"
+        assert state.session.min_beams == 0.5
+        control("min-beams").value = ""
+        assert "min_beams" in state.status
+        assert (state.session.min_beams, control("min-beams").value) == (0.5, "0.5")
 
     def test_uploads(self, state, scene, view, control):
         centre = scene.star_position

@@ -3,9 +3,10 @@
 import difflib
 import functools
 import inspect
+import math
 import os
 import warnings
-from numbers import Integral
+from numbers import Integral, Real
 
 import jax
 import numpy as np
@@ -83,6 +84,14 @@ def in_float64(function):
             return function(*args, **kwargs)
 
     return wrapper
+
+
+def is_number(value):
+    """Whether a value is one real number that a float can hold."""
+    try:
+        return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # a whole number of too many digits
+        return False
 
 
 def check_whole(name, value, lowest, example):

@@ -1,8 +1,6 @@
 """The noise of a cube, from what is neither padding nor blank."""
 
-import sys
 from contextlib import nullcontext
-from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +8,7 @@ from astropy import units as u
 from astropy.stats import mad_std
 
 from sting.cubes import KMS, channels_between, open_cube, quantity, to_velocity
-from sting.messages import check_choice, named_keywords, refuse
+from sting.messages import check_choice, is_number, named_keywords, refuse
 from sting.voxels import BLOCK, blocks, is_chunked, read, scattered
 
 __all__ = ["estimate_rms"]
@@ -243,8 +241,7 @@ def check_threshold(rms_thresh):
     rms_thresh : float or None
         The threshold.
     """
-    number = isinstance(rms_thresh, Real) and not isinstance(rms_thresh, bool)
-    if rms_thresh is not None and not (number and 0 <= rms_thresh <= sys.float_info.max):
+    if rms_thresh is not None and not (is_number(rms_thresh) and rms_thresh >= 0):
         refuse("rms_thresh", "be a number of at least 0", repr(rms_thresh), "Use for example 4.")
 
 

@@ -1,7 +1,6 @@
 """From points with a flux to means along a streamer: the way along it, the bins, the moments. Cubes and maps share it."""
 
 import math
-from numbers import Real
 
 import jax
 import numpy as np
@@ -10,7 +9,7 @@ from astropy.wcs.utils import proj_plane_pixel_area
 
 from sting.core.matching import distance_metric
 from sting.cubes import pixels_per_beam
-from sting.messages import refuse
+from sting.messages import is_number, refuse
 
 #: A star farther from the middle of the data than this many of their diagonals is taken for a mistake.
 FARTHEST_STAR = 10
@@ -90,7 +89,7 @@ def merged_words(n_elements, n, min_beams):
 
 def check_beams(min_beams):
     """Refuse what is no number of beams."""
-    if isinstance(min_beams, bool) or not isinstance(min_beams, Real) or not 0 <= min_beams < math.inf:
+    if not (is_number(min_beams) and min_beams >= 0):
         refuse("min_beams", "be a number of at least 0", repr(min_beams), "Use for example 1.")
     return float(min_beams)
 

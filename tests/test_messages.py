@@ -10,7 +10,7 @@ import pytest
 from astropy import units as u
 from astropy.utils.exceptions import AstropyUserWarning
 
-from sting.messages import StingWarning, check_choice, in_float64, named_keywords, refuse, suggest, warn
+from sting.messages import StingWarning, check_choice, in_float64, is_number, named_keywords, refuse, suggest, warn
 
 
 class TestRefuse:
@@ -141,3 +141,13 @@ class TestInFloat64:
 
     def test_keeps_name_and_docstring(self):
         assert (_third.__name__, _third.__doc__) == ("_third", "Return a third.")
+
+
+@pytest.mark.parametrize("value", [0, -1, 2.5, np.float32(3), np.int8(4), 10**20, np.float64(1e300)])
+def test_numbers(value):
+    assert is_number(value)
+
+
+@pytest.mark.parametrize("value", [True, np.nan, np.inf, np.float32("inf"), 10**400, "1", None, 1j, [1], np.ones(1)])
+def test_no_numbers(value):
+    assert not is_number(value)

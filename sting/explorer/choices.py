@@ -1,7 +1,7 @@
 """Checks of what a user chooses: pure functions from a choice to the changes of the session that it means."""
 
 import math
-from numbers import Integral, Real
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from sting.cubes import KMS, quantity
 from sting.cuts import ISLANDS
 from sting.explorer.session import Display, regions_of
 from sting.files import is_file
-from sting.messages import check_choice, check_whole, in_float64, refuse
+from sting.messages import check_choice, check_whole, in_float64, is_number, refuse
 from sting.noise import check_rms, check_threshold
 from sting.parameters import (
     PARAMETERS,
@@ -44,7 +44,7 @@ def _threshold(name, value):
 
 
 def _positive(name, value):
-    if isinstance(value, bool) or not (np.isscalar(value) and np.isreal(value) and np.isfinite(value) and value > 0):
+    if not (is_number(value) and value > 0):
         refuse(name, "be a positive number", repr(value), "Use for example 0.005.")
     return float(value)
 
@@ -120,7 +120,7 @@ def checked_display(display, shape):
 
 
 def _limits(low, high):
-    numbers = [value is None or (isinstance(value, Real) and np.isfinite(value)) for value in (low, high)]
+    numbers = [value is None or is_number(value) for value in (low, high)]
     if not all(numbers) or (low is not None and high is not None and low >= high):
         refuse("low, high", "be finite with low < high", f"{low}, {high}", "None stands for those of the cube.")
     return [None if value is None else float(value) for value in (low, high)]

@@ -206,8 +206,10 @@ def reduced(streamer_cube, yso_centre, n_elements, uncertainty="spread", orderin
     meta = _meta(cube, uncertainty)
     if ordering == "distance":
         d = distances(points[0], points[1], n_elements)
-    else:
+    elif flux.max() > 0:
         d = along_curve(points, flux, resolution(meta, line_width(points[2], flux, pixel)))
+    else:
+        refuse("streamer_cube", "have positive flux", f"at most {flux.max():.3g}", "Check the cuts that were made.")
     bins = bins_along(d, np.percentile(d, np.linspace(0, 100, n_elements + 1))[1:-1])
     bins = merged(bins, pixel, meta, min_beams)
     means, sigmas = bin_by_bin(bins, lambda kept: _moments(points[:, kept], flux[kept], meta))

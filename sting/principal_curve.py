@@ -12,11 +12,17 @@ from scipy.spatial.distance import cdist
 #: Cells into which the emission is gathered, at the most, and their size at the least. All lengths are in resolutions.
 MOST_CELLS, CELL = 1500, 0.5
 
-#: A way costs the sum of its steps to this power: it takes many short ones, and crosses a gap only where it must.
-POWER, SPARSE = 4, 0.4
+#: Cells with less than this fraction of the typical density of emission have no say.
+SPARSE = 0.4
 
-#: Width of smoothing at the least, as a fraction of the length of the curve; spacing of its vertices; how often it is drawn anew.
-SMOOTHING, FRACTION, SPACING, N_ROUNDS = 1.0, 1 / 15, 0.1, 5
+#: A way costs the sum of its steps to this power: it takes many short ones, and crosses a gap only where it must.
+POWER = 4
+
+#: Width of smoothing: at the least, and as a fraction of the length of the curve.
+SMOOTHING, FRACTION = 1.0, 1 / 15
+
+#: Spacing of the vertices of the curve, and how often it is drawn anew at the most.
+SPACING, N_ROUNDS = 0.1, 5
 
 #: Fraction of the emission at each end through which the curve runs straight.
 END = 0.03
@@ -115,6 +121,10 @@ def _smooth(cells, mass, length):
 
 
 def _project(points, curve):
-    """Length along a curve, given by close vertices (3, n), of the vertex nearest to each point."""
+    """Length along a curve, given by close vertices (3, n), of its place nearest to each point."""
     length = np.append(0, np.cumsum(np.linalg.norm(np.diff(curve, axis=1), axis=0)))
-    return length[cKDTree(curve.T).query(points.T)[1]]
+    tangent = np.gradient(curve, axis=1)
+    tangent /= np.maximum(np.linalg.norm(tangent, axis=0), np.finfo(float).tiny)
+    _, nearest = cKDTree(curve.T).query(points.T)
+    beyond = np.sum((points - curve[:, nearest]) * tangent[:, nearest], axis=0)
+    return length[nearest] + np.clip(beyond, -SPACING / 2, SPACING / 2)

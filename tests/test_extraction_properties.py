@@ -400,6 +400,8 @@ class TestReduce:
         scene = data.draw(scenes())
         star, n = data.draw(places(scene)), data.draw(st.integers(2, 12))
         uncertainty = data.draw(st.sampled_from(["spread", "mean"]))
+        ordering = data.draw(st.sampled_from(["distance", "curve"]))
+        keywords = {"uncertainty": uncertainty, "ordering": ordering, "min_beams": 0}
         bins, real = [], extract_streamline.weighted_moments
 
         def spy(points, flux):
@@ -407,10 +409,10 @@ class TestReduce:
             return real(points, flux)
 
         with mock.patch.object(extract_streamline, "weighted_moments", spy):
-            streamer, refusal = result_or_refusal(lambda: reduce_to_1D(scene.cube, star, n, uncertainty=uncertainty, min_beams=0))
+            streamer, refusal = result_or_refusal(lambda: reduce_to_1D(scene.cube, star, n, **keywords))
         if refusal:
             assert FORM.match(refusal)
-            self.assert_has_a_reason(refusal, scene, star, n, uncertainty)
+            self.assert_has_a_reason(refusal, scene, star, n, uncertainty, ordering)
             return
         assert_valid(streamer, n)
         flux = scene.values[scene.finite].astype(float)
@@ -427,18 +429,21 @@ class TestReduce:
                 assert (mean <= points.max(axis=1) + slack).all()
 
     @staticmethod
-    def assert_has_a_reason(refusal, scene, star, n, uncertainty):
+    def assert_has_a_reason(refusal, scene, star, n, uncertainty, ordering):
         """Each refusal is true."""
         flux = scene.values[scene.finite]
         lit = scene.finite.any(axis=0)
         pixels = np.count_nonzero(lit)
-        distances = np.unique(np.hypot(*scene.offsets(star))[lit].round(6))
+        some_coincide = (np.diff(np.sort(np.hypot(*scene.offsets(star))[lit])) < 1e-6).any()
         reasons = {
             "hold finite values": not flux.size,
             "not exceed the number of voxels": 0 < flux.size < n,
-            # with several voxels at one distance, bins of equal numbers may coincide before that
-            "leave voxels in every bin": pixels < n * scene.values.shape[0] or len(distances) < pixels,
+            # with several voxels at one distance, or hardly more voxels than bins, their edges may leave one empty before that
+            "leave voxels in every bin": (
+                ordering == "curve" or pixels < n * scene.values.shape[0] or some_coincide or flux.size < 2 * n
+            ),
             "have positive flux in every bin": (flux <= 0).any(),
+            "have positive flux;": ordering == "curve" and not (flux > 0).any(),
             "have a beam": uncertainty == "mean" and getattr(scene.cube, "_beam", None) is None,
         }
         (named,) = [reason for reason in reasons if f"must {reason}" in refusal]

@@ -9,6 +9,7 @@ except PackageNotFoundError:  # a checkout that is not installed
     __version__ = "unknown"
 
 _MODULES = (
+    "comparison",
     "conventions",
     "errors",
     "explorer",
@@ -31,6 +32,7 @@ _NAMES = {
     "Streamer": "streamer",
     "StreamerExplorer": "explorer",
     "Streamline": "stream_lines_grad",
+    "compare": "comparison",
     "estimate_rms": "noise",
     "extract_streamer_subcube": "extract_streamline",
     "fit_streamline": "gradient_descent",

@@ -152,6 +152,44 @@ class FitResult:
         return float(np.nanmin(self.loss_history))
 
     @property
+    def chi2(self):
+        """Sum of the squared residuals of the data at the best epoch, in units of their uncertainties."""
+        return float(self.history[self.best_epoch, 2:5].sum())
+
+    @property
+    def n_data(self):
+        """Number of independent residuals: those of the points and one for each prior.
+
+        A point has three, of which ``"nearest"`` uses one up by choosing the place on the curve.
+        """
+        each = 2 if self.settings.matching == "nearest" else 3
+        return each * len(self.problem["points"]) + int(np.count_nonzero(self.problem["prior"]["inverse_sigma"]))
+
+    @property
+    def n_free(self):
+        """Number of parameters that the measurements determine: those that are free, less the exactly flat directions."""
+        return len(self.names) - len(self.uncertainties.flat)
+
+    @property
+    def dof(self):
+        """Degrees of freedom, to which `loss` may be compared."""
+        return self.n_data - self.n_free
+
+    @property
+    def aicc(self):
+        """Akaike's information criterion corrected for few data (Hurvich & Tsai 1989, doi:10.1093/biomet/76.2.297).
+
+        Infinite where there are hardly more measurements than parameters.
+        """
+        k, left = self.n_free, self.n_data - self.n_free - 1
+        return self.loss + 2 * k + 2 * k * (k + 1) / left if left > 0 else math.inf
+
+    @property
+    def bic(self):
+        """Schwarz' Bayesian information criterion (1978, doi:10.1214/aos/1176344136)."""
+        return self.loss + self.n_free * math.log(self.n_data)
+
+    @property
     def best_epoch(self):
         """Epoch of the smallest loss."""
         return int(np.nanargmin(self.loss_history))
@@ -355,6 +393,12 @@ class FitResult:
         free = ", ".join(f"{n} = {_plus_minus(v, self.param_errors[n])}" for n, v in self.best_opt_params.items())
         return f"<FitResult: loss {self.loss:.5g}; {free}>"
 
+    def _goodness_words(self):
+        return (
+            f"chi2 {self.chi2:.5g}; {self.n_data} independent residuals, those of priors included, for {self.n_free} parameters, "
+            f"that is {self.dof} degrees of freedom; AICc {self.aicc:.5g}, BIC {self.bic:.5g}."
+        )
+
     def summary(self):
         """Return the fit in words and tables, as text.
 
@@ -362,7 +406,7 @@ class FitResult:
         -------
         str
         """
-        lines = [self.status, ""]
+        lines = [self.status, self._goodness_words(), ""]
         lines += [f"  {n:<8} {_plus_minus(v, self.param_errors[n])}" for n, v in self.best_opt_params.items()]
         lines += [f"  {n:<8} {v:.6g} (fixed)" for n, v in self.fixed_params.items()]
         lines += ["", "The orbit, the same for every rotation axis that fits as well (*), or for this one:"]

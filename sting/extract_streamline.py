@@ -16,7 +16,6 @@ from sting.cubes import (
 from sting.cuts import ISLANDS, cut_streamer
 from sting.messages import check_choice, check_whole, in_float64, named_keywords, refuse, warn
 from sting.noise import Noise, check_rms, check_threshold, find_noise
-from sting.principal_curve import along_curve
 from sting.reduction import (
     ORDERINGS,
     UNCERTAINTIES,
@@ -24,13 +23,12 @@ from sting.reduction import (
     bins_along,
     bounded_sigmas,
     check_beams,
+    curve_lengths,
     distances,
-    line_width,
     merged,
     merged_words,
     refuse_far_star,
     refuse_too_few,
-    resolution,
     weighted_moments,
 )
 from sting.streamer import Streamer
@@ -157,7 +155,7 @@ def reduce_to_1D(streamer_cube, yso_centre, n_elements=10, *, uncertainty="sprea
         star and dtheta the angle from the direction of the innermost emission; it grows along a streamer that leads away from the
         star. ``"curve"``: the length along a principal curve through the emission (Hastie & Stuetzle 1989,
         doi:10.1080/01621459.1989.10478797), for streamers that bend back. It is found in position in beams (three pixels where
-        there is no beam) and velocity in line widths.
+        there is no beam) and velocity in line widths; a line, the voxels of a pixel in neighbouring channels, stays together.
     min_beams : float, optional
         A bin with fewer beams (pixels on the sky by those of a beam) is merged with the next one inwards, with a warning: its
         point would repeat what its neighbour says. Two are left at the least. 0 keeps all, as in STING; a cube without a beam
@@ -207,7 +205,7 @@ def reduced(streamer_cube, yso_centre, n_elements, uncertainty="spread", orderin
     if ordering == "distance":
         d = distances(points[0], points[1], n_elements)
     elif flux.max() > 0:
-        d = along_curve(points, flux, resolution(meta, line_width(points[2], flux, pixel)))
+        d = curve_lengths(points, flux, pixel, meta)
     else:
         refuse("streamer_cube", "have positive flux", f"at most {flux.max():.3g}", "Check the cuts that were made.")
     bins = bins_along(d, np.percentile(d, np.linspace(0, 100, n_elements + 1))[1:-1])

@@ -4,6 +4,8 @@ That of Hastie & Stuetzle (1989, doi:10.1080/01621459.1989.10478797), started fr
 that a hook or a loop is followed and not cut across.
 """
 
+import math
+
 import numpy as np
 from scipy.sparse.csgraph import dijkstra
 from scipy.spatial import cKDTree
@@ -18,8 +20,8 @@ SPARSE = 0.4
 #: A way costs the sum of its steps to this power: it takes many short ones, and crosses a gap only where it must.
 POWER = 4
 
-#: Width of smoothing: at the least, and as a fraction of the length of the curve.
-SMOOTHING, FRACTION = 1.0, 1 / 15
+#: Width of smoothing at the least: by itself, as a fraction of the length of the curve, and of the scatter about it.
+SMOOTHING, FRACTION, WIDE = 1.0, 1 / 15, 1.5
 
 #: Spacing of the vertices of the curve, and how often it is drawn anew at the most.
 SPACING, N_ROUNDS = 0.1, 5
@@ -48,8 +50,12 @@ def along_curve(points, flux, resolution):
     points, flux = points / np.reshape(resolution, (3, 1)), np.maximum(flux, 0)
     cells, mass = _gather(points, flux)
     length = _first_lengths(cells, mass)
+    curve = _smooth(cells, mass, length, max(SMOOTHING, FRACTION * np.ptp(length)))
+    length = _project(cells, curve)
+    # a streamer does not bend within its own width: what would is its clumps
+    width = max(SMOOTHING, FRACTION * np.ptp(length), WIDE * _scatter(cells, mass, curve))
     for _ in range(N_ROUNDS):
-        curve = _smooth(cells, mass, length)
+        curve = _smooth(cells, mass, length, width)
         before, length = length, _project(cells, curve)
         if np.abs(length - before).max() < SPACING:
             break
@@ -100,9 +106,14 @@ def _lengths(cells, distance, start):
     return length
 
 
-def _smooth(cells, mass, length):
+def _scatter(cells, mass, curve):
+    """Typical distance of the cells from a curve."""
+    distance, _ = cKDTree(curve.T).query(cells.T)
+    return math.sqrt(np.average(distance**2, weights=mass))
+
+
+def _smooth(cells, mass, length, width):
     """Vertices of the curve (3, n): straight lines fitted locally to the cells along their order, and continued at both ends."""
-    width = max(SMOOTHING, FRACTION * np.ptp(length))
     order = np.argsort(length)
     # at the very ends a local fit is at the mercy of a few cells: from the last percents on the curve runs straight
     first, last = np.interp((END, 1 - END), np.cumsum(mass[order]) / mass.sum(), length[order])

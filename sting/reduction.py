@@ -10,6 +10,7 @@ from astropy.wcs.utils import proj_plane_pixel_area
 from sting.core.matching import distance_metric
 from sting.cubes import pixels_per_beam
 from sting.messages import is_number, refuse
+from sting.principal_curve import along_curve
 
 #: A star farther from the middle of the data than this many of their diagonals is taken for a mistake.
 FARTHEST_STAR = 10
@@ -31,18 +32,30 @@ def distances(ra, dec, n_elements):
     return np.asarray(_metric(ra, dec, n_elements, np.arange(size) < n))[:n]
 
 
+def curve_lengths(points, flux, pixel, meta):
+    """Length along the principal curve of the voxels of a streamer, those of a line (see `lines`) together."""
+    line = lines(points[2], pixel, meta["channel"])
+    # the least weight, so that lines of no flux have a place too
+    weight = np.maximum(flux, 1e-12 * flux.max())
+    total = np.bincount(line, weight)
+    mean = np.array([np.bincount(line, weight * axis) for axis in points]) / total
+    variance = np.bincount(line, weight * (points[2] - mean[2, line]) ** 2) / total
+    return along_curve(mean, total, resolution(meta, math.sqrt(np.median(variance))))[line]
+
+
+def lines(velocity, pixel, channel):
+    """Number of the line that each voxel is part of: voxels of one pixel in neighbouring channels."""
+    order = np.lexsort((velocity, pixel))
+    is_first = np.append(True, (np.diff(pixel[order]) != 0) | (np.diff(velocity[order]) > 1.5 * channel))
+    number = np.empty(len(order), int)
+    number[order] = np.cumsum(is_first) - 1
+    return number
+
+
 def resolution(meta, width):
     """What the curve through a streamer cannot tell apart: a beam (three pixels where there is none), twice, and a line width."""
     beam = math.sqrt(math.prod(meta["beam"][:2])) if "beam" in meta else 3 * meta["pixel"]
     return beam, beam, max(width, meta.get("channel", 0.0)) or 1.0
-
-
-def line_width(velocity, flux, pixel):
-    """Typical standard deviation of the velocities in a pixel."""
-    _, pixel = np.unique(pixel, return_inverse=True)
-    s0, s1, s2 = (np.bincount(pixel, np.maximum(flux, 0) * (velocity - velocity[0]) ** k) for k in range(3))
-    lit = s0 > 0
-    return float(np.sqrt(np.median(np.maximum(s2[lit] / s0[lit] - (s1[lit] / s0[lit]) ** 2, 0)))) if lit.any() else 0.0
 
 
 def bins_along(d, edges):

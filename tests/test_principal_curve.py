@@ -89,6 +89,17 @@ def test_bins_along_it_lie_on_the_curve(curve, length):
     assert away.max() < 0.25
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_clumps_within_a_wide_streamer_are_not_followed(seed):
+    rng = np.random.default_rng(seed)
+    points, flux, _ = emission(line, 10, seed, n=3000, width=1.5)
+    clumps = points[:, rng.integers(3000, size=4)]
+    flux = flux + 3 * np.exp(-np.sum((points[:2, :, None] - clumps[:2, None]) ** 2, axis=0)).sum(axis=1)
+    found = along_curve(points, flux, RESOLUTION)
+    along = np.array([0.5, 1]) @ points[:2]
+    assert np.corrcoef(rank(found), rank(along))[0, 1] > 0.93
+
+
 def test_the_inner_end_is_the_one_near_the_star():
     points, flux, s = emission(line, 12, 0)
     assert np.corrcoef(along_curve(points, flux, RESOLUTION), s)[0, 1] > 0

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from astropy import units as u
+from astropy.coordinates import SkyCoord
 from hypothesis import given
 from hypothesis import strategies as st
 from radio_beam import Beam
@@ -139,6 +140,16 @@ class TestCurve:
         _, star, truth = hook
         streamer = reduce_to_1D(bent(make_cube)[0], star, 12, ordering="curve")
         assert self.away_and_place(streamer, truth)[0].max() < 0.35
+
+    @pytest.mark.data
+    def test_a_real_streamer(self, data_file):
+        """Its lines are thirteen times as wide as their typical width, and it is half as wide as long."""
+        cut = extract_streamer_subcube(data_file, vmin=6 * u.km / u.s, vmax=8 * u.km / u.s)
+        star = SkyCoord("03h28m55.569s +31d14m37.025s", frame="fk5")
+        kept = cut.with_mask(cut != 0 * cut.unit)
+        one, two = (reduce_to_1D(kept, star, 10, ordering=kind) for kind in ("distance", "curve"))
+        assert (np.diff(np.hypot(two.ra_data, two.dec_data)) < 0).all()
+        assert np.hypot(one.ra_data - two.ra_data, one.dec_data - two.dec_data).max() < 1.5
 
     def test_maps(self, hook):
         cube, star, truth = hook

@@ -294,7 +294,7 @@ def _mass(mass, mass_sigma, shape, unit):
     """Mass and its uncertainty (0 if None) in Msun, or in Msun for each ``unit``; refused where they are wrong."""
     units = [u.Msun] if shape == () else [u.Msun, u.Msun / unit]
     mass = _quantity("mass", mass, units, "0.01 * u.Msun")
-    mass_sigma = 0 * mass if mass_sigma is None else _quantity("mass_sigma", mass_sigma, [mass.unit], "0.003 * u.Msun")
+    mass_sigma = np.zeros_like(mass) if mass_sigma is None else _quantity("mass_sigma", mass_sigma, [mass.unit], "0.003 * u.Msun")
     for name, value in (("mass", mass), ("mass_sigma", mass_sigma)):
         if value.shape != shape:
             refuse(name, f"be {f'of shape {shape}' if shape else 'one number'}", f"shape {value.shape}", "Give one for each bin.")

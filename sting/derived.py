@@ -335,7 +335,9 @@ def _near(edges, result):
     if (crossed.sum(axis=1) != 1).any():
         once = f"be projected distances that the path crosses once; it goes from {distance[0]:.4g} to {distance[-1]:.4g} arcsec"
         refuse("edges", once, edges, "Choose others, or give radii in au.")
-    return w[crossed.argmax(axis=1)]
+    left = crossed.argmax(axis=1)
+    fraction = (edges.value - distance[left]) / (distance[left + 1] - distance[left])
+    return w[left] + fraction * (w[left + 1] - w[left])
 
 
 def _check_range(edges, r_end, r0):

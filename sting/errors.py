@@ -19,6 +19,9 @@ AT_BOUND = 1e-3
 #: A descent ended in a minimum if one Newton step more would lower the loss by less than this.
 MINIMUM_GAIN = 0.01
 
+#: Something moves along a flat direction if its slope there is more than this fraction of what all its slopes add up to.
+MOVES = 1e-4
+
 _STEP = 1e-5
 
 
@@ -36,6 +39,8 @@ class Uncertainties:
         Uncertainty of each named parameter in internal units; infinite along a flat direction.
     flat : list of dict
         Exactly flat directions: parameter name to its share in the direction (the largest being 1).
+    flat_directions : `~numpy.ndarray`
+        The same as unit vectors in optimiser coordinates, shape (n_flat, n_model).
     at_bound : list of str
         Parameters that ended at a bound.
     gain : float
@@ -48,9 +53,34 @@ class Uncertainties:
     covariance: np.ndarray
     sigma: dict
     flat: list
+    flat_directions: np.ndarray
     at_bound: list
     gain: float
     positive: bool
+
+    def sigma_of(self, jacobian):
+        """Uncertainty of a number from its derivatives by the optimiser coordinates.
+
+        Parameters
+        ----------
+        jacobian : `~numpy.ndarray`
+            The derivatives, shape (n_model,).
+
+        Returns
+        -------
+        float
+            Infinite if the number changes along a flat direction.
+        """
+        jacobian = np.asarray(jacobian)
+        if _moves(jacobian[None], self.flat_directions)[0]:
+            return float("inf")
+        return float(np.sqrt(max(jacobian @ self.coordinate_covariance @ jacobian, 0.0)))
+
+
+def _moves(jacobian, flat_rows):
+    """Which rows of ``jacobian``, shape (m, n_model), change along any of the flat directions."""
+    size = np.maximum(np.abs(jacobian).sum(axis=1), 1e-300)
+    return (np.abs(jacobian @ flat_rows.T) / size[:, None] > MOVES).any(axis=1)
 
 
 def _gradient(x, problem, settings):
@@ -143,10 +173,8 @@ def estimate_uncertainties(x, problem, settings):
     covariance = d_named @ coordinate_covariance @ d_named.T
     flat_rows = np.zeros((np.count_nonzero(flat), len(x)))
     flat_rows[:, inner] = rows[flat]
-    moved = np.abs(d_named @ flat_rows.T)
     sigma = np.sqrt(np.maximum(np.diag(covariance), 0.0))
-    if flat.any():
-        sigma[(moved / np.maximum(np.abs(d_named).sum(axis=1), 1e-300)[:, None] > 1e-4).any(axis=1)] = np.inf
+    sigma[_moves(d_named, flat_rows)] = np.inf
     for index in np.flatnonzero(bound):
         sigma[index] = _one_sided_sigma(index, found)
     return Uncertainties(
@@ -154,6 +182,7 @@ def estimate_uncertainties(x, problem, settings):
         covariance=covariance,
         sigma=dict(zip(NAMED_PARAMETERS, sigma.tolist(), strict=True)),
         flat=[_share(row) for row in flat_rows],
+        flat_directions=flat_rows,
         at_bound=[MODEL_PARAMETERS[i] for i in np.flatnonzero(bound)],
         gain=float(gradient @ inverse @ gradient / 2),
         positive=positive,

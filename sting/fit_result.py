@@ -11,10 +11,10 @@ import numpy as np
 from astropy import units as u
 from astropy.table import QTable
 
-from sting.core import orbit as core_orbit
 from sting.core import sky
 from sting.core.descent import Stop
 from sting.core.likelihood import MODEL_PARAMETERS, NAMED_PARAMETERS, Settings, match, named_vector, parameters, path_of
+from sting.derived import DERIVED, derived_table, infall_rate, infall_rate_profile
 from sting.errors import MINIMUM_GAIN, Uncertainties, estimate_uncertainties, sample_coordinates
 from sting.files import existing_file, write_text
 from sting.messages import in_float64, refuse
@@ -31,29 +31,6 @@ _REASONS = {
     Stop.NOT_FINITE: "the loss became infinite or NaN; try another start or tighter bounds",
     Stop.BY_CALLER: "it was stopped by the caller",
 }
-
-#: Quantities of `FitResult.derived`: unit, whether they are the same for every rotation axis, and what they are.
-DERIVED = {
-    "energy": (u.km**2 / u.s**2, True, "specific energy; negative is bound"),
-    "angular_momentum": (u.au * u.km / u.s, True, "specific angular momentum"),
-    "eccentricity": (u.dimensionless_unscaled, True, "eccentricity of the orbit"),
-    "semi_latus_rectum": (u.au, True, "semi-latus rectum of the orbit"),
-    "periastron": (u.au, True, "smallest distance from the star that the orbit would reach"),
-    "rc": (u.au, False, "centrifugal radius"),
-    "landing_radius": (u.au, False, "radius at which the path meets the disk midplane"),
-    "time_to_midplane": (u.yr, False, "time from the start to the disk midplane"),
-}
-
-
-@partial(jax.jit, static_argnames="settings")
-def _derived(x, problem, settings):
-    def values(x):
-        path = path_of(parameters(x, problem, settings), problem["distance"])
-        found = core_orbit.invariants(path)
-        found["time_to_midplane"] = core_orbit.duration(path, 0.0 * path["w_end"], core_orbit.w_of_midplane(path))
-        return found, found
-
-    return jax.jacfwd(values, has_aux=True)(x)
 
 
 @partial(jax.jit, static_argnames=("settings", "n_points"))
@@ -275,28 +252,59 @@ class FitResult:
             meta={"loss": self.loss, "status": self.status},
         )
 
-    @in_float64
     def derived(self):
         """Return the elements of the orbit with their uncertainties.
+
+        Energy, angular momentum and the other quantities that every rotation axis leaves as they are come first; then radii,
+        infall times and the length of the path. Times are those of the ballistic orbit, also where the path ends before: the
+        description says so.
 
         Returns
         -------
         `~astropy.table.QTable`
-            Columns ``quantity``, ``value``, ``sigma``, ``unit``, ``any_axis`` (True where the value is the same for every
-            rotation axis that fits as well) and ``description``.
+            Columns ``quantity``, ``value``, ``sigma`` (infinite where nothing constrains it), ``unit``, ``any_axis`` (True where
+            the value is the same for every rotation axis that fits as well) and ``description``. ``meta`` says in sentences
+            whether the orbit is ``bound`` and what depends on the ``axis``.
         """
-        jacobian, value = jax.device_get(_derived(self.x, self.problem, self.settings))
-        covariance = self.uncertainties.coordinate_covariance
-        return QTable(
-            {
-                "quantity": list(DERIVED),
-                "value": [float(value[n]) for n in DERIVED],
-                "sigma": [float(np.sqrt(max(jacobian[n] @ covariance @ jacobian[n], 0.0))) for n in DERIVED],
-                "unit": [unit.to_string() for unit, _, _ in DERIVED.values()],
-                "any_axis": [any_axis for _, any_axis, _ in DERIVED.values()],
-                "description": [text for _, _, text in DERIVED.values()],
-            }
-        )
+        return derived_table(self)
+
+    def infall_rate(self, mass, mass_sigma=None, *, to="rc"):
+        """Return the mass infall rate of the streamer: its mass divided by the time that its outer end takes to fall in.
+
+        Parameters
+        ----------
+        mass : `~astropy.units.Quantity`
+            Mass of the streamer.
+        mass_sigma : `~astropy.units.Quantity`, optional
+            Its uncertainty.
+        to : {"rc", "midplane", "periastron"}, optional
+            Where the fall, from r0, ends.
+
+        Returns
+        -------
+        `~astropy.table.QTable`
+            One row, see `sting.derived.infall_rate`.
+        """
+        return infall_rate(self, mass, mass_sigma, to=to)
+
+    def infall_rate_profile(self, edges, mass, mass_sigma=None):
+        """Return the mass infall rate along the streamer: the mass in each bin divided by the time to cross it.
+
+        Parameters
+        ----------
+        edges : `~astropy.units.Quantity`
+            Edges of the bins, shape (n + 1,): lengths are distances from the star in space, angles projected ones.
+        mass : `~astropy.units.Quantity`
+            Mass in each bin, or for each unit of ``edges``, shape (n,).
+        mass_sigma : `~astropy.units.Quantity`, optional
+            Its uncertainty, of the same kind.
+
+        Returns
+        -------
+        `~astropy.table.QTable`
+            A row for each bin, see `sting.derived.infall_rate_profile`.
+        """
+        return infall_rate_profile(self, edges, mass, mass_sigma)
 
     @in_float64
     def sample(self, n, *, seed=None):
@@ -410,9 +418,11 @@ class FitResult:
         lines += [f"  {n:<8} {_plus_minus(v, self.param_errors[n])}" for n, v in self.best_opt_params.items()]
         lines += [f"  {n:<8} {v:.6g} (fixed)" for n, v in self.fixed_params.items()]
         lines += ["", "The orbit, the same for every rotation axis that fits as well (*), or for this one:"]
-        for row in self.derived():
+        derived, width = self.derived(), max(map(len, DERIVED))
+        for row in derived:
             value = _plus_minus(row["value"] * u.Unit(row["unit"]), row["sigma"] * u.Unit(row["unit"]))
-            lines.append(f"{'*' if row['any_axis'] else ' ':>2} {row['quantity']:<18} {value}")
+            lines.append(f"{'*' if row['any_axis'] else ' ':>2} {row['quantity']:<{width}} {value}")
+        lines += ["", derived.meta["bound"], derived.meta["axis"].replace("Rows with any_axis False", "Those without *")]
         return "\n".join([*lines, "", *(f"- {note}" for note in self.notes)])
 
     def __str__(self):

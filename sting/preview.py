@@ -9,6 +9,7 @@ import numpy as np
 
 from sting.core import orbit as core_orbit
 from sting.core import sky
+from sting.core.elements import elements
 from sting.core.likelihood import MODEL_PARAMETERS, data_residuals, loss_and_parts, match, parameters, path_of
 from sting.messages import in_float64
 from sting.parameters import rotation_name
@@ -39,7 +40,7 @@ class Comparison:
     parts : `~numpy.ndarray`
         Its parts: the three observables and the priors, shape (4,).
     orbit : dict of float
-        Elements of the orbit in the units of `sting.fit_result.DERIVED`, and ``time_to_end``, the time (yr) to the inner end.
+        Elements of the orbit in the units of `sting.derived.DERIVED`, and ``time_to_end``, the time (yr) to the inner end.
     """
 
     curve: np.ndarray
@@ -58,8 +59,7 @@ def _compare(problem, settings):
     path = path_of(parameters(x, problem, settings), problem["distance"])
     w = sky.sample_w(path, N_POINTS)
     matched = match(path, problem, settings)
-    orbit = core_orbit.invariants(path)
-    orbit["time_to_midplane"] = core_orbit.duration(path, 0.0 * path["w_end"], core_orbit.w_of_midplane(path))
+    orbit = elements(path)
     orbit["time_to_end"] = core_orbit.duration(path, 0.0 * path["w_end"], path["w_end"])
     return {
         "curve": sky.observe(path, w)[0],

@@ -6,8 +6,8 @@ from astropy import constants
 from astropy import units as u
 
 from sting import preview, problem, synthetic
+from sting.derived import DERIVED
 from sting.extract_streamline import Streamer
-from sting.fit_result import DERIVED
 from sting.gradient_descent import evaluate_initial_guess
 from sting.parameters import check_parameters
 from sting.preview import Preview

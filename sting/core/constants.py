@@ -12,6 +12,9 @@ GM_SUN: float = float((constants.G * u.Msun).to_value(u.au * u.km**2 / u.s**2))
 #: One au divided by one km/s, in years.
 YEAR_PER_AU_KMS: float = float((u.au / (u.km / u.s)).to(u.yr))
 
+#: One au in pc.
+PC_PER_AU: float = float(u.au.to(u.pc))
+
 #: One km/s divided by one au, in 1/s.
 HERTZ_PER_KMS_AU: float = float((u.km / u.s / u.au).to(1 / u.s))
 

@@ -20,6 +20,7 @@ References
 Mendoza, Tejeda & Nagel 2009, MNRAS 393, 579, doi:10.1111/j.1365-2966.2008.14210.x
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -29,6 +30,7 @@ from sting.core.constants import GAUSS_NODES, GAUSS_WEIGHTS, GM_SUN, YEAR_PER_AU
 
 Scalar = Float[Array, ""] | float
 Orbit = dict[str, Float[Array, "..."]]
+Rate = Callable[[Float[Array, "..."]], Float[Array, "..."]]
 
 #: The inner end is kept this far inside the start, whatever ``rmin`` says, so that a path always has a length.
 LARGEST_RMIN = 0.999
@@ -144,23 +146,58 @@ def w_of_midplane(orbit: Orbit) -> Float[Array, ""]:
     return jnp.arctan2(1.0, orbit["root_lam"] * orbit["kappa"])
 
 
+def w_of_periastron(orbit: Orbit) -> Float[Array, ""]:
+    """Coordinate of the periastron of the orbit, whether or not the path ends before it.
+
+    There tan(a/2) = (1 - lam + e) / (nu sqrt(lam)), of which k takes the factor that vanishes on the axis.
+    """
+    return jnp.arctan2(1 - orbit["lam"] + orbit["eccentricity"], orbit["nu"] * orbit["lam"] * orbit["kappa"])
+
+
+def integrate(rate: Rate, w_from: Float[Array, "*n"], w_to: Float[Array, "*n"], panels: int = 64) -> Float[Array, "*n"]:
+    """Integral of ``rate`` over the coordinate, by Gauss-Legendre quadrature on equal panels."""
+    edges = jnp.linspace(w_from, w_to, panels + 1)
+    half = (edges[1:] - edges[:-1]) / 2
+    middle = (edges[1:] + edges[:-1]) / 2
+    nodes = jnp.asarray(GAUSS_NODES).reshape((-1,) + (1,) * half.ndim)
+    weights = jnp.asarray(GAUSS_WEIGHTS).reshape(nodes.shape)
+    integral = jnp.sum(weights * rate(middle + half * nodes), axis=0) * half
+    return jnp.sum(integral, axis=0)
+
+
+def _shape(orbit, w):
+    """D and N of r/r0 = D/N."""
+    c, s = jnp.cos(w), orbit["kappa"] * jnp.sin(w)
+    d = c**2 + orbit["lam"] * s**2
+    return d, c**2 + 2 * orbit["nu"] * s * c + (2 - orbit["lam"]) * s**2
+
+
 def duration(orbit: Orbit, w_from: Float[Array, "*n"], w_to: Float[Array, "*n"], panels: int = 64) -> Float[Array, "*n"]:
     """Time (yr) that the material takes from ``w_from`` to ``w_to``.
 
     Gauss-Legendre quadrature of dt = r^2/h da = (2 K r0 / speed) D/N^2 dw: it needs no case for the kind of conic and is
     smooth where closed forms are not (parabolic speed, radial infall).
     """
-    edges = jnp.linspace(w_from, w_to, panels + 1)
-    half = (edges[1:] - edges[:-1]) / 2
-    middle = (edges[1:] + edges[:-1]) / 2
-    nodes = jnp.asarray(GAUSS_NODES).reshape((-1,) + (1,) * half.ndim)
-    weights = jnp.asarray(GAUSS_WEIGHTS).reshape(nodes.shape)
-    w = middle + half * nodes
-    c, s = jnp.cos(w), orbit["kappa"] * jnp.sin(w)
-    d = c**2 + orbit["lam"] * s**2
-    n = c**2 + 2 * orbit["nu"] * s * c + (2 - orbit["lam"]) * s**2
-    integral = jnp.sum(weights * d / n**2, axis=0) * half
-    return 2 * orbit["kappa"] * orbit["r0"] / orbit["speed"] * YEAR_PER_AU_KMS * jnp.sum(integral, axis=0)
+
+    def rate(w):
+        d, n = _shape(orbit, w)
+        return d / n**2
+
+    unit = 2 * orbit["kappa"] * orbit["r0"] / orbit["speed"] * YEAR_PER_AU_KMS
+    return unit * integrate(rate, w_from, w_to, panels)
+
+
+def arc_length(orbit: Orbit, w_from: Float[Array, "*n"], w_to: Float[Array, "*n"], panels: int = 64) -> Float[Array, "*n"]:
+    """Length (au) of the path from ``w_from`` to ``w_to``: the speed, which the energy gives, integrated over time."""
+
+    def rate(w):
+        d, n = _shape(orbit, w)
+        c, s = jnp.cos(w), orbit["kappa"] * jnp.sin(w)
+        # N - D without the cancellation at the start
+        fallen = 2 * orbit["nu"] * s * c + 2 * (1 - orbit["lam"]) * s**2
+        return jnp.sqrt(d * ((orbit["nu"] ** 2 + orbit["lam"]) * d + 2 * fallen)) / n**2
+
+    return 2 * orbit["kappa"] * orbit["r0"] * integrate(rate, w_from, w_to, panels)
 
 
 def invariants(orbit: Orbit) -> dict[str, Float[Array, ""]]:

@@ -3,8 +3,8 @@
 import html
 import math
 
+from sting.derived import DERIVED
 from sting.explorer.scales import unit_words
-from sting.fit_result import DERIVED
 from sting.parameters import PARAMETERS
 
 _SHOWN = {

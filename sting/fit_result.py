@@ -95,6 +95,9 @@ class FitResult:
         Why the descent ended.
     problem, settings
         Data, supports and priors as the core takes them, and which program was run.
+    minima : `~astropy.table.QTable` or None
+        After a search (``"auto"`` or ``n_starts``) the distinct minima, the best first: ``loss``, ``n_reached`` (from how many
+        starts) and the free parameters; ``meta`` holds ``n_starts``, ``n_converged`` and ``seed``.
     """
 
     names: tuple
@@ -105,6 +108,7 @@ class FitResult:
     stop: Stop
     problem: dict
     settings: Settings
+    minima: QTable | None = None
 
     def __iter__(self):
         return iter((self.best_opt_params, self.loss_history, self.param_errors))
@@ -197,6 +201,8 @@ class FitResult:
                 "The outermost point is compared with the very start of the model: r0 is set by where the data end. "
                 "Take it for a lower limit."
             )
+        if self.minima is not None:
+            notes.append(_about(self.minima))
         notes.append(
             "inc and pa are not measured by a ballistic fit: they are put in. r0, theta0, phi0, omega and rc hold for these "
             "inc and pa only; energy, angular momentum, eccentricity, semi-latus rectum and periastron hold for all. "
@@ -420,6 +426,7 @@ class FitResult:
                 "problem": self.problem,
                 "settings": self.settings._asdict(),
                 "model_parameters": MODEL_PARAMETERS,
+                "minima": _minima_as_text(self.minima),
             }
         )
         text = io.StringIO()
@@ -473,7 +480,32 @@ class FitResult:
             stop=Stop(meta["stop"]),
             problem=jax.tree.map(np.asarray, meta["problem"], is_leaf=lambda leaf: isinstance(leaf, list)),
             settings=Settings(**meta["settings"]),
+            # files of before there was a search have none
+            minima=_minima_of_text(meta.get("minima")),
         )
+
+
+def _about(minima):
+    """What a search found, in a sentence."""
+    reached = int(minima["n_reached"][0])
+    n, times = len(minima), "once" if reached == 1 else f"{reached} times"
+    text = f"A search from {minima.meta['n_starts']} starts found {n} distinct {'minimum' if n == 1 else 'minima'} (see minima)"
+    text += f"; the best was reached {times}"
+    if n > 1:
+        text += f", and the next has a loss larger by {minima['loss'][1] - minima['loss'][0]:.3g}"
+    return text + ("; more starts may find a better one." if reached == 1 else ".")
+
+
+def _minima_as_text(minima):
+    if minima is None:
+        return None
+    text = io.StringIO()
+    minima.write(text, format="ascii.ecsv")
+    return text.getvalue()
+
+
+def _minima_of_text(text):
+    return None if text is None else QTable.read(text.splitlines(), format="ascii.ecsv")
 
 
 def _display(name):

@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from sting.core.likelihood import Problem, Settings, linearise, match, parameters, path_of
+from sting.core.likelihood import NAMED_PARAMETERS, Problem, Settings, linearise, match, parameters, path_of
+from sting.core.transforms import to_coordinates
 
 #: Iterations in one call of `run_descents`.
 ITERATIONS = 20
@@ -59,8 +60,9 @@ def _iterate(state, problem, settings):
 
 
 @partial(jax.jit, static_argnames="settings")
-def start_descents(x: Float[Array, "m n"], problem: Problem, settings: Settings) -> Descents:
-    """State of ``m`` descents before their first iteration."""
+def start_descents(values: Float[Array, "m n"], problem: Problem, settings: Settings) -> Descents:
+    """State of ``m`` descents from these values of the parameters before their first iteration."""
+    x = jax.vmap(lambda values: to_coordinates(values, problem["support"]))(values)
     now = jax.vmap(lambda x: _evaluate(x, problem, settings))(x)
     finite = jnp.isfinite(now["loss"]) & jnp.isfinite(now["gradient"]).all(axis=1) & jnp.isfinite(now["curvature"]).all((1, 2))
     # a start at which there is nothing to follow is over before it begins
@@ -84,10 +86,15 @@ def run_descents(state: Descents, problem: Problem, settings: Settings) -> Desce
 
 
 @partial(jax.jit, static_argnames="settings")
-def observables(x: Float[Array, "m n"], problem: Problem, settings: Settings) -> Float[Array, "m k 3"]:
-    """What can be told apart of ``m`` models: the places to which the data are compared, in units of the uncertainties."""
+def look_at(x: Float[Array, "m n"], problem: Problem, settings: Settings) -> dict[str, Float[Array, "m ..."]]:
+    """What ``m`` models are and what can be told apart of them.
+
+    ``named`` holds all named parameters, ``seen`` the places to which the data are compared, in units of the uncertainties.
+    """
 
     def one(x):
-        return match(path_of(parameters(x, problem, settings), problem["distance"]), problem, settings) / problem["sigma"]
+        named = parameters(x, problem, settings)
+        seen = match(path_of(named, problem["distance"]), problem, settings) / problem["sigma"]
+        return {"named": jnp.stack([named[name] for name in NAMED_PARAMETERS]), "seen": seen.ravel()}
 
     return jax.vmap(one)(x)

@@ -320,8 +320,8 @@ def fit_streamline(
     ----------
     initial_opt_params : dict or {"auto"}
         Start values of the free parameters: Quantities, or numbers in the internal unit (radians for angles). ``"auto"`` needs
-        none: everything that is not in ``fixed_params`` is free, the rotation as ``rc`` (or as what bounds or priors name), except
-        ``rmin`` and ``deltar``; the mass then needs to be fixed or to have bounds or a prior.
+        none: everything that is not in ``fixed_params`` is free, the rotation as ``rc`` (or as what bounds or priors name), but
+        for ``rmin`` and ``deltar``; the mass then needs to be fixed or to have bounds or a prior.
     fixed_params : dict
         Values of the others. Both together state the model, with exactly one of ``omega``, ``rc`` and ``mu``; ``rmin``, ``v_lsr``
         and ``deltar`` may be left out. A fixed ``omega`` or ``rc`` stays fixed while r0 and mass move.
@@ -412,24 +412,25 @@ def fit_streamline(
         from sting import outputs
 
         outputs.check_folder(save_folder)
-    options = dict(
-        learning_rate=learning_rate,
-        param_bounds=param_bounds,
-        n_epochs=n_epochs,
-        beta1=beta1,
-        beta2=beta2,
-        info_every=info_every,
-        loss_threshold=loss_threshold,
-        loss_threshold_epochs=loss_threshold_epochs,
-        gradient_tol=gradient_tol,
-        gradient_tol_epochs=gradient_tol_epochs,
-        early_stopping_patience=early_stopping_patience,
-        loss_method=loss_method,
-        priors=priors,
-        matching=matching,
-        optimizer=optimizer,
-    )
-    n_starts, seed, progress = check_whole("n_starts", n_starts, 1, 64), check_whole("seed", seed, 0, 1), progress and info_every
+    options = {
+        "learning_rate": learning_rate,
+        "param_bounds": param_bounds,
+        "n_epochs": n_epochs,
+        "beta1": beta1,
+        "beta2": beta2,
+        "info_every": info_every,
+        "loss_threshold": loss_threshold,
+        "loss_threshold_epochs": loss_threshold_epochs,
+        "gradient_tol": gradient_tol,
+        "gradient_tol_epochs": gradient_tol_epochs,
+        "early_stopping_patience": early_stopping_patience,
+        "loss_method": loss_method,
+        "priors": priors,
+        "matching": matching,
+        "optimizer": optimizer,
+    }
+    n_starts, seed = check_whole("n_starts", n_starts, 1, 64), check_whole("seed", seed, 0, 1)
+    progress = progress and info_every
     state = (initial_opt_params, fixed_params, streamer, distance)
     if n_starts > 1 or isinstance(initial_opt_params, str):
         result = _search(*state, options, n_starts, seed, progress, callback)

@@ -8,10 +8,10 @@ from astropy import units as u
 from astropy.table import QTable
 
 from sting.core.constants import GM_SUN
-from sting.core.levenberg import PATIENCE, look_at, run_descents, start_descents
+from sting.core.levenberg import PATIENCE, new_descents, run_descents
 from sting.core.likelihood import MODEL_PARAMETERS, NAMED_PARAMETERS
 from sting.core.outer_end import flip, start_at
-from sting.core.transforms import LARGEST_MU, mu_from, omega_from
+from sting.core.transforms import LARGEST_MU, mu_from, omega_from, to_coordinates
 from sting.messages import check_whole, in_float64, refuse
 from sting.parameters import (
     PARAMETERS,
@@ -31,18 +31,20 @@ from sting.starts import losses_of, values_at
 
 __all__ = ["Search", "iterate_minima"]
 
-#: Sets of parameters of which the best becomes a start.
-POOL = 64
+#: Sets of parameters of which the best becomes a start, and how many are tried at least.
+POOL, FEWEST = 32, 512
 
 #: Descents that are run side by side: one size, so that another number of starts compiles nothing.
 SIDE_BY_SIDE = 16
 
-#: Calls of `run_descents` at the most, after which a descent counts as one that ended in no minimum.
-MOST_CALLS = 10
+#: Iterations at the most, after which a descent counts as one that ended in no minimum.
+MOST_ITERATIONS = 120
 
 #: Two descents ended in the same minimum if the squared distance of what is observed of them, in units of the uncertainties, is
 #: less than this fraction of their loss (or this number, for data without noise).
 SAME, SAME_EXACT = 0.02, 1e-3
+
+_start_at = jax.jit(start_at)
 
 #: Parameters that ``"auto"`` leaves at their defaults.
 NOT_SEARCHED = ("rmin", "deltar")
@@ -170,7 +172,7 @@ def _state_auto(fixed_params, data, distance, keywords):
     velocities, reach = data["points"][:, 2], _reach(data, distance)
     domain = {} if "v_lsr" in known["param_bounds"] else {"v_lsr": (velocities.min() - 1, velocities.max() + 1)}
     middle = {"r0": 1.5 * max(reach, fixed.get("rc", 0.0)), "v_r0": 0.1, "v_lsr": float(np.mean(velocities))}
-    middle |= {n: 1.0 for n in ("theta0", "phi0", "inc", "pa")} | {"mass": 1.0}
+    middle |= dict.fromkeys(("theta0", "phi0", "inc", "pa"), 1.0) | {"mass": 1.0}
     for name, (mean, _) in known["priors"].items():
         middle[name] = min(max(mean, PARAMETERS[name].lower + 1e-6), PARAMETERS[name].upper - 1e-6)
     for name, (low, high) in known["param_bounds"].items():
@@ -190,33 +192,55 @@ def _with_rotation(free, fixed, rotation, bounds):
 
 
 def _search(task, preview, n_starts, seed):
-    starts = _draw_starts(task, preview, n_starts, seed)
-    ended = {}
-    for first in range(0, n_starts, SIDE_BY_SIDE):
-        found = _descend(starts[first : first + SIDE_BY_SIDE], task)
-        ended = {name: np.concatenate([ended.get(name, new[:0]), new]) for name, new in found.items()}
-        minima, best = _rank(ended, task)
+    ended = None
+    for ended in _descents(_draw_starts(task, preview, n_starts, seed), task):
+        best = int(np.argmin(ended["loss"]))
+        minima = _rank(ended, task)
         minima.meta = {"n_starts": n_starts, "n_converged": int(ended["converged"].sum()), "seed": seed}
-        params = _allowed(ended["named"][best], task)
-        yield Search(len(ended["loss"]), n_starts, float(ended["loss"][best]), params, minima)
+        yield Search(len(ended["loss"]), n_starts, float(ended["loss"][best]), _allowed(ended["named"][best], task), minima)
 
 
-@in_float64
-def _descend(starts, task):
-    """Descend from up to `SIDE_BY_SIDE` sets of parameters."""
-    n = len(starts)
-    # copies fill the group up, and are not waited for
-    values = np.resize(starts, (SIDE_BY_SIDE, starts.shape[1]))
-    state = jax.device_get(start_descents(values, task.problem, task.settings))
-    state["stalled"] = np.where(np.arange(SIDE_BY_SIDE) < n, state["stalled"], PATIENCE)
-    for _ in range(MOST_CALLS):
-        state = jax.device_get(run_descents(state, task.problem, task.settings))
-        if (state["stalled"] >= PATIENCE).all():
-            break
-    loss = state["now"]["loss"]
-    found = {"loss": loss, "converged": (state["stalled"] >= PATIENCE) & np.isfinite(loss)}
-    found |= jax.device_get(look_at(state["x"], task.problem, task.settings))
-    return {name: values[:n] for name, values in found.items()}
+def _descents(starts, task):
+    """Descend from all starts, and give the ends so far whenever there are new ones.
+
+    Whatever has ended makes room for the next start, so that the slow ones hold nobody up.
+    """
+    step = in_float64(lambda state: jax.device_get(run_descents(state, task.problem, task.settings)))
+    fresh = in_float64(lambda: jax.device_get(_fresh(starts, task)))()
+    # the places that no start fills have ended before they begin
+    idle = {"stalled": np.full(SIDE_BY_SIDE, float(PATIENCE))}
+    state = {name: np.resize(values, (SIDE_BY_SIDE, *values.shape[1:])) for name, values in fresh.items()} | idle
+    occupant, waiting, ended = np.full(SIDE_BY_SIDE, -1), list(range(len(starts))), []
+    while waiting or (occupant >= 0).any():
+        for place in np.flatnonzero(occupant < 0)[: len(waiting)]:
+            occupant[place] = waiting.pop(0)
+            state = {name: _put(values, place, fresh[name][occupant[place]]) for name, values in state.items()}
+        state = step(state)
+        over = (state["stalled"] >= PATIENCE) | (state["iterations"] >= MOST_ITERATIONS)
+        new = np.flatnonzero(over & (occupant >= 0))
+        converged = (state["stalled"] >= PATIENCE) & np.isfinite(state["loss"])
+        ended += [(occupant[k], {name: v[k] for name, v in (state | {"converged": converged}).items()}) for k in new]
+        state["stalled"] = np.where(over, PATIENCE, state["stalled"])
+        occupant[new] = -1
+        if len(new):
+            yield _ends(ended)
+
+
+def _fresh(starts, task):
+    n_residuals = task.problem["points"].size + len(NAMED_PARAMETERS) + 1
+    return new_descents(to_coordinates(starts, task.problem["support"]), n_residuals)
+
+
+def _put(values, place, value):
+    values = np.array(values)
+    values[place] = value
+    return values
+
+
+def _ends(ended):
+    """Ends of descents in the order of their starts."""
+    ends = [end for _, end in sorted(ended, key=lambda pair: pair[0])]
+    return {name: np.stack([end[name] for end in ends]) for name in ("loss", "named", "residuals", "converged")}
 
 
 def _draw_starts(task, preview, n_starts, seed):
@@ -234,10 +258,11 @@ def _draw_starts(task, preview, n_starts, seed):
     starts = [_model_vectors({name: np.atleast_1d(v) for name, v in values.items()}, task) for values in given[:n_starts]]
     n = n_starts - len(starts)
     if n:
-        unit = rng.random((POOL * n, len(task.free)))
+        pool = max(POOL, -(-FEWEST // n))
+        unit = rng.random((pool * n, len(task.free)))
         values = values_at(unit, task.free, task.fixed, task.domain | task.bounds, task.priors, task.reach)
-        values = _measured(values, task, rng)
-        pools = losses_of(values, preview).reshape(POOL, n)
+        values = _measured(values, task, rng, np.repeat(np.arange(pool) % 2 == 0, n))
+        pools = losses_of(values, preview).reshape(pool, n)
         best = np.argmin(pools, axis=0) * n + np.arange(n)
         starts.append(_model_vectors({name: value[best] for name, value in values.items()}, task))
     return np.concatenate(starts)
@@ -253,8 +278,8 @@ def _model_vectors(values, task):
 
 
 @in_float64
-def _measured(values, task, rng):
-    """Let every second set start where the data do, as far as its parameters are free and within their bounds."""
+def _measured(values, task, rng, which):
+    """Let some sets start where the data do, as far as its parameters are free and within their bounds."""
     points, distance = task.problem["points"], float(task.problem["distance"])
     ra, dec, velocity = points[np.argmax(np.hypot(*points[:, :2].T))]
     m = len(values["r0"])
@@ -263,14 +288,14 @@ def _measured(values, task, rng):
     stated = rotation_name(values)
     mu = np.asarray(mu_from(stated, values[stated], values["r0"], values["mass"]))
     known = (away, mu, values["mass"], values["inc"], values["pa"])
-    found = start_at(-ra * distance, dec * distance, velocity - values["v_lsr"], *known)
+    found = _start_at(-ra * distance, dec * distance, velocity - values["v_lsr"], *known)
     found = {name: np.asarray(value) for name, value in found.items()}
     # no faster than twice free fall from far away
     found["v_r0"] = np.where(found["v_r0"] < 2 * np.sqrt(2 * GM_SUN * values["mass"] / found["r0"]), found["v_r0"], np.nan)
     place = ("r0", "theta0", "phi0")
     if not set(place) <= set(task.free):
         return values
-    fits = (np.arange(m) // (m // POOL) % 2 == 0) & np.all([_within(name, found[name], task.bounds) for name in place], axis=0)
+    fits = which & np.all([_within(name, found[name], task.bounds) for name in place], axis=0)
     values = values | {name: np.where(fits, found[name], values[name]) for name in place}
     if stated == "rc" and "rc" not in task.bounds and "rc" not in task.priors and "rc" in task.free:
         values["rc"] = np.where(fits, mu * found["r0"], values["rc"])
@@ -288,14 +313,13 @@ def _within(name, values, bounds):
 
 
 def _rank(ended, task):
-    """Distinct minima among the ends of descents, the best first, and the index of the best end."""
+    """Distinct minima among the ends of descents, the best first."""
     order = np.argsort(ended["loss"], kind="stable")
-    best = int(order[0])
-    groups = _group([i for i in order if ended["converged"][i] or i == best], ended["seen"], ended["loss"])
+    groups = _group([i for i in order if ended["converged"][i] or i == order[0]], ended["residuals"], ended["loss"])
     first = [members[0] for members in groups]
     table = {"loss": ended["loss"][first], "n_reached": [len(members) for members in groups]}
     rows = [_allowed(ended["named"][i], task) for i in first]
-    return QTable(table | {name: u.Quantity([row[name] for row in rows]) for name in task.free}), best
+    return QTable(table | {name: u.Quantity([row[name] for row in rows]) for name in task.free})
 
 
 def _group(order, seen, losses):

@@ -8,16 +8,15 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
-from sting.core.likelihood import NAMED_PARAMETERS, Problem, Settings, linearise, match, parameters, path_of
-from sting.core.transforms import to_coordinates
+from sting.core.likelihood import NAMED_PARAMETERS, Problem, Settings, linearise
 
 #: Iterations in one call of `run_descents`.
-ITERATIONS = 20
+ITERATIONS = 8
 
 #: A descent has converged after so many iterations in a row that each lowered its loss by less than this fraction.
-PATIENCE, LEAST_GAIN = 5, 1e-5
+PATIENCE, LEAST_GAIN = 4, 1e-4
 
 #: Losses below this are those of data without noise, which have nothing left to gain.
 NOTHING = 1e-9
@@ -25,49 +24,63 @@ NOTHING = 1e-9
 #: Longest step in a coordinate: a third of the range between two bounds, or of a radian.
 LONGEST_STEP = 0.3
 
-Descents = dict[str, Float[Array, "m ..."] | Bool[Array, " m"]]
+Descents = dict[str, Float[Array, "m ..."]]
+
+
+def new_descents(x: Float[Array, "m n"], n_residuals: int) -> Descents:
+    """State of ``m`` descents before their first iteration, which evaluates them where they start.
+
+    It holds for each its coordinates, the named parameters, residuals, gradient and curvature there (of half the loss, by the
+    rule of Gauss and Newton), its damping, the iterations done, and how many in a row gained nothing.
+    """
+    m, n = x.shape
+    return {
+        "x": x,
+        "loss": jnp.full(m, jnp.inf),
+        "named": jnp.zeros((m, len(NAMED_PARAMETERS))),
+        "residuals": jnp.zeros((m, n_residuals)),
+        "gradient": jnp.zeros((m, n)),
+        "curvature": jnp.zeros((m, n, n)),
+        "damping": jnp.full(m, 1e-2),
+        "iterations": jnp.zeros(m),
+        "stalled": jnp.zeros(m),
+    }
 
 
 def _evaluate(x, problem, settings):
-    """Loss, and gradient and curvature of its half by the rule of Gauss and Newton."""
     found = linearise(x, problem, settings)
     residuals, jacobian = found["residuals"], found["d_residuals"]
-    return {"loss": residuals @ residuals, "gradient": jacobian.T @ residuals, "curvature": jacobian.T @ jacobian}
+    return {
+        "x": x,
+        "loss": residuals @ residuals,
+        "named": found["named"],
+        "residuals": residuals,
+        "gradient": jacobian.T @ residuals,
+        "curvature": jacobian.T @ jacobian,
+    }
 
 
-def _step(now, damping):
+def _step(state):
     """Damped step of Gauss and Newton; what is fixed has no curvature and stays."""
-    diagonal = jnp.diag(now["curvature"])
+    diagonal = jnp.diag(state["curvature"])
     scale = diagonal + 1e-9 * jnp.max(diagonal) + 1e-30
-    change = -jnp.linalg.solve(now["curvature"] + jnp.diag(damping * scale), now["gradient"])
+    change = -jnp.linalg.solve(state["curvature"] + jnp.diag(state["damping"] * scale), state["gradient"])
     return change * jnp.minimum(1.0, LONGEST_STEP / jnp.maximum(jnp.max(jnp.abs(change)), 1e-30))
 
 
 def _iterate(state, problem, settings):
-    """One iteration of one descent."""
-    x = state["x"] + _step(state["now"], state["damping"])
-    now = _evaluate(x, problem, settings)
-    better = now["loss"] < state["now"]["loss"]
-    small = ~(now["loss"] < (1 - LEAST_GAIN) * state["now"]["loss"] - NOTHING)
-    new = {
-        "x": jnp.where(better, x, state["x"]),
-        "now": jax.tree.map(lambda new, old: jnp.where(better, new, old), now, state["now"]),
+    """One iteration of one descent; a loss that is not a number is no better than any."""
+    now = _evaluate(state["x"] + _step(state), problem, settings)
+    usable = jnp.isfinite(now["gradient"]).all() & jnp.isfinite(now["curvature"]).all()
+    better = usable & (now["loss"] < state["loss"])
+    gained = better & (now["loss"] < (1 - LEAST_GAIN) * state["loss"] - NOTHING)
+    new = {name: jnp.where(better, value, state[name]) for name, value in now.items()} | {
         "damping": jnp.clip(state["damping"] * jnp.where(better, 0.2, 8.0), 1e-9, 1e9),
-        "stalled": jnp.where(small, state["stalled"] + 1, 0.0),
+        "iterations": state["iterations"] + 1,
+        "stalled": jnp.where(gained, 0.0, state["stalled"] + 1),
     }
     done = state["stalled"] >= PATIENCE
-    return jax.tree.map(lambda new, old: jnp.where(done, old, new), new, state)
-
-
-@partial(jax.jit, static_argnames="settings")
-def start_descents(values: Float[Array, "m n"], problem: Problem, settings: Settings) -> Descents:
-    """State of ``m`` descents from these values of the parameters before their first iteration."""
-    x = jax.vmap(lambda values: to_coordinates(values, problem["support"]))(values)
-    now = jax.vmap(lambda x: _evaluate(x, problem, settings))(x)
-    finite = jnp.isfinite(now["loss"]) & jnp.isfinite(now["gradient"]).all(axis=1) & jnp.isfinite(now["curvature"]).all((1, 2))
-    # a start at which there is nothing to follow is over before it begins
-    now["loss"] = jnp.where(finite, now["loss"], jnp.inf)
-    return {"x": x, "now": now, "damping": jnp.full(len(x), 1e-2), "stalled": jnp.where(finite, 0.0, PATIENCE)}
+    return {name: jnp.where(done, state[name], value) for name, value in new.items()}
 
 
 @partial(jax.jit, static_argnames="settings")
@@ -83,18 +96,3 @@ def run_descents(state: Descents, problem: Problem, settings: Settings) -> Desce
         return jax.vmap(lambda one: _iterate(one, problem, settings))(state), k + 1
 
     return jax.lax.while_loop(unfinished, body, (state, 0))[0]
-
-
-@partial(jax.jit, static_argnames="settings")
-def look_at(x: Float[Array, "m n"], problem: Problem, settings: Settings) -> dict[str, Float[Array, "m ..."]]:
-    """What ``m`` models are and what can be told apart of them.
-
-    ``named`` holds all named parameters, ``seen`` the places to which the data are compared, in units of the uncertainties.
-    """
-
-    def one(x):
-        named = parameters(x, problem, settings)
-        seen = match(path_of(named, problem["distance"]), problem, settings) / problem["sigma"]
-        return {"named": jnp.stack([named[name] for name in NAMED_PARAMETERS]), "seen": seen.ravel()}
-
-    return jax.vmap(one)(x)

@@ -10,10 +10,10 @@ Values = Float[Array, " m"]
 
 
 def start_at(west: float, north: float, velocity: float, away: Values, mu: Values, mass: Values, inc: Values, pa: Values):
-    """Parameters r0, theta0, phi0 and v_r0 of streamlines that are seen to start at a place with a velocity along the line of sight.
+    """Parameters r0, theta0, phi0 and v_r0 of streamlines that start at a place with a velocity along the line of sight.
 
-    ``west``, ``north`` and ``away`` (from the observer) are offsets from the star (au), ``velocity`` is relative to it (km/s). The
-    inward speed is NaN where it would have to be negative.
+    ``west``, ``north`` and ``away`` (from the observer) are offsets from the star (au), ``velocity`` is relative to it (km/s).
+    The inward speed is NaN where it would have to be negative.
     """
     west, north = west + 0 * away, north + 0 * away
     r0 = jnp.sqrt(west**2 + north**2 + away**2)

@@ -8,7 +8,7 @@ from astropy import units as u
 from astropy.table import QTable
 
 from sting.core.constants import GM_SUN
-from sting.core.levenberg import PATIENCE, new_descents, run_descents
+from sting.core.levenberg import CONVERGED, LOST, RUNNING, new_descents, run_descents
 from sting.core.likelihood import MODEL_PARAMETERS, NAMED_PARAMETERS
 from sting.core.outer_end import flip, start_at
 from sting.core.transforms import LARGEST_MU, mu_from, omega_from, to_coordinates
@@ -32,7 +32,7 @@ from sting.starts import losses_of, values_at
 __all__ = ["Search", "iterate_minima"]
 
 #: Sets of parameters of which the best becomes a start, and how many are tried at least.
-POOL, FEWEST = 32, 512
+POOL, FEWEST = 16, 512
 
 #: Descents that are run side by side: one size, so that another number of starts compiles nothing.
 SIDE_BY_SIDE = 16
@@ -208,7 +208,7 @@ def _descents(starts, task):
     step = in_float64(lambda state: jax.device_get(run_descents(state, task.problem, task.settings)))
     fresh = in_float64(lambda: jax.device_get(_fresh(starts, task)))()
     # the places that no start fills have ended before they begin
-    idle = {"stalled": np.full(SIDE_BY_SIDE, float(PATIENCE))}
+    idle = {"ended": np.full(SIDE_BY_SIDE, LOST)}
     state = {name: np.resize(values, (SIDE_BY_SIDE, *values.shape[1:])) for name, values in fresh.items()} | idle
     occupant, waiting, ended = np.full(SIDE_BY_SIDE, -1), list(range(len(starts))), []
     while waiting or (occupant >= 0).any():
@@ -216,11 +216,10 @@ def _descents(starts, task):
             occupant[place] = waiting.pop(0)
             state = {name: _put(values, place, fresh[name][occupant[place]]) for name, values in state.items()}
         state = step(state)
-        over = (state["stalled"] >= PATIENCE) | (state["iterations"] >= MOST_ITERATIONS)
+        over = (state["ended"] > RUNNING) | (state["iterations"] >= MOST_ITERATIONS)
         new = np.flatnonzero(over & (occupant >= 0))
-        converged = (state["stalled"] >= PATIENCE) & np.isfinite(state["loss"])
-        ended += [(occupant[k], {name: v[k] for name, v in (state | {"converged": converged}).items()}) for k in new]
-        state["stalled"] = np.where(over, PATIENCE, state["stalled"])
+        ended += [(occupant[k], {name: values[k] for name, values in state.items()}) for k in new]
+        state["ended"] = np.where(over & (state["ended"] == RUNNING), LOST, state["ended"])
         occupant[new] = -1
         if len(new):
             yield _ends(ended)
@@ -240,7 +239,8 @@ def _put(values, place, value):
 def _ends(ended):
     """Ends of descents in the order of their starts."""
     ends = [end for _, end in sorted(ended, key=lambda pair: pair[0])]
-    return {name: np.stack([end[name] for end in ends]) for name in ("loss", "named", "residuals", "converged")}
+    found = {name: np.stack([end[name] for end in ends]) for name in ("loss", "named", "residuals", "ended")}
+    return found | {"converged": found["ended"] == CONVERGED}
 
 
 def _draw_starts(task, preview, n_starts, seed):

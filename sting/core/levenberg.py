@@ -15,14 +15,20 @@ from sting.core.likelihood import NAMED_PARAMETERS, Problem, Settings, linearise
 #: Iterations in one call of `run_descents`.
 ITERATIONS = 8
 
-#: A descent has converged after so many iterations in a row that each lowered its loss by less than this fraction.
-PATIENCE, LEAST_GAIN = 4, 1e-4
+#: A descent has converged where the next step promises less than this fraction of the loss (or this number, without noise).
+LEAST_GAIN, NOTHING = 1e-5, 1e-9
 
-#: Losses below this are those of data without noise, which have nothing left to gain.
-NOTHING = 1e-9
+#: Damping beyond which a descent is stuck, at a place where the loss has a kink; and below which a promise counts.
+STUCK, FREE_STEP = 1e6, 1.0
+
+#: What ``ended`` says of a descent: it goes on, it ended in a minimum, or it ended elsewhere.
+RUNNING, CONVERGED, LOST = 0.0, 1.0, 2.0
 
 #: Longest step in a coordinate: a third of the range between two bounds, or of a radian.
 LONGEST_STEP = 0.3
+
+#: Curvature, in units of the largest one, below which a coordinate stays.
+NO_CURVATURE = 1e-10
 
 Descents = dict[str, Float[Array, "m ..."]]
 
@@ -31,7 +37,7 @@ def new_descents(x: Float[Array, "m n"], n_residuals: int) -> Descents:
     """State of ``m`` descents before their first iteration, which evaluates them where they start.
 
     It holds for each its coordinates, the named parameters, residuals, gradient and curvature there (of half the loss, by the
-    rule of Gauss and Newton), its damping, the iterations done, and how many in a row gained nothing.
+    rule of Gauss and Newton), its damping, the iterations done, and whether it has ended.
     """
     m, n = x.shape
     return {
@@ -43,7 +49,7 @@ def new_descents(x: Float[Array, "m n"], n_residuals: int) -> Descents:
         "curvature": jnp.zeros((m, n, n)),
         "damping": jnp.full(m, 1e-2),
         "iterations": jnp.zeros(m),
-        "stalled": jnp.zeros(m),
+        "ended": jnp.full(m, RUNNING),
     }
 
 
@@ -61,35 +67,44 @@ def _evaluate(x, problem, settings):
 
 
 def _step(state):
-    """Damped step of Gauss and Newton; what is fixed has no curvature and stays."""
+    """Damped step of Gauss and Newton; what is fixed, or so far in the corner at a bound that it moves nothing, stays."""
     diagonal = jnp.diag(state["curvature"])
-    scale = diagonal + 1e-9 * jnp.max(diagonal) + 1e-30
-    change = -jnp.linalg.solve(state["curvature"] + jnp.diag(state["damping"] * scale), state["gradient"])
-    return change * jnp.minimum(1.0, LONGEST_STEP / jnp.maximum(jnp.max(jnp.abs(change)), 1e-30))
+    least = NO_CURVATURE * jnp.max(diagonal) + 1e-30
+    matrix = state["curvature"] + jnp.diag(state["damping"] * diagonal + least)
+    change = -jnp.linalg.solve(matrix, state["gradient"])
+    # what runs away, into a corner or along what the data hardly know, goes as far as it may, and the others go along
+    short = jnp.abs(change) <= LONGEST_STEP
+    longest = jnp.where(short, 0.0, jnp.clip(change, -LONGEST_STEP, LONGEST_STEP))
+    rest = jnp.where(short, state["gradient"] + state["curvature"] @ longest, 0.0)
+    matrix = jnp.where(short[:, None] & short, matrix, jnp.eye(len(short)))
+    return longest + jnp.clip(-jnp.linalg.solve(matrix, rest), -LONGEST_STEP, LONGEST_STEP)
 
 
 def _iterate(state, problem, settings):
     """One iteration of one descent; a loss that is not a number is no better than any."""
-    now = _evaluate(state["x"] + _step(state), problem, settings)
+    change, damping = _step(state), state["damping"]
+    now = _evaluate(state["x"] + change, problem, settings)
     usable = jnp.isfinite(now["gradient"]).all() & jnp.isfinite(now["curvature"]).all()
     better = usable & (now["loss"] < state["loss"])
-    gained = better & (now["loss"] < (1 - LEAST_GAIN) * state["loss"] - NOTHING)
-    new = {name: jnp.where(better, value, state[name]) for name, value in now.items()} | {
-        "damping": jnp.clip(state["damping"] * jnp.where(better, 0.2, 8.0), 1e-9, 1e9),
+    promise = jnp.sum(jnp.abs(change * state["gradient"]))
+    settled = (promise < LEAST_GAIN * state["loss"] + NOTHING) & (damping <= FREE_STEP) & jnp.isfinite(state["loss"])
+    new = {name: jnp.where(better, value, state[name]) for name, value in now.items()}
+    lost = ~jnp.isfinite(new["loss"]) | (damping > STUCK)
+    new |= {
+        "damping": jnp.clip(damping * jnp.where(better, 0.1, 8.0), 1e-7, None),
         "iterations": state["iterations"] + 1,
-        "stalled": jnp.where(gained, 0.0, state["stalled"] + 1),
+        "ended": jnp.where(settled, CONVERGED, jnp.where(lost, LOST, RUNNING)),
     }
-    done = state["stalled"] >= PATIENCE
-    return {name: jnp.where(done, state[name], value) for name, value in new.items()}
+    return {name: jnp.where(state["ended"] > RUNNING, state[name], value) for name, value in new.items()}
 
 
 @partial(jax.jit, static_argnames="settings")
 def run_descents(state: Descents, problem: Problem, settings: Settings) -> Descents:
-    """Run up to `ITERATIONS` iterations of each descent that has not converged (``stalled`` < `PATIENCE`)."""
+    """Run up to `ITERATIONS` iterations of each descent that has not ended."""
 
     def unfinished(carry):
         state, k = carry
-        return (k < ITERATIONS) & jnp.any(state["stalled"] < PATIENCE)
+        return (k < ITERATIONS) & jnp.any(state["ended"] == RUNNING)
 
     def body(carry):
         state, k = carry

@@ -426,7 +426,7 @@ class FitResult:
                 "problem": self.problem,
                 "settings": self.settings._asdict(),
                 "model_parameters": MODEL_PARAMETERS,
-                "minima": _minima_as_text(self.minima),
+                "minima": _minima_as_dict(self.minima),
             }
         )
         text = io.StringIO()
@@ -481,7 +481,7 @@ class FitResult:
             problem=jax.tree.map(np.asarray, meta["problem"], is_leaf=lambda leaf: isinstance(leaf, list)),
             settings=Settings(**meta["settings"]),
             # files of before there was a search have none
-            minima=_minima_of_text(meta.get("minima")),
+            minima=_minima_of_dict(meta.get("minima")),
         )
 
 
@@ -496,16 +496,20 @@ def _about(minima):
     return text + ("; more starts may find a better one." if reached == 1 else ".")
 
 
-def _minima_as_text(minima):
+def _minima_as_dict(minima):
     if minima is None:
         return None
-    text = io.StringIO()
-    minima.write(text, format="ascii.ecsv")
-    return text.getvalue()
+    columns = {name: u.Quantity(minima[name]) for name in minima.colnames}
+    return {"columns": {name: [c.value, c.unit.to_string()] for name, c in columns.items()}, "meta": dict(minima.meta)}
 
 
-def _minima_of_text(text):
-    return None if text is None else QTable.read(text.splitlines(), format="ascii.ecsv")
+def _minima_of_dict(kept):
+    if kept is None:
+        return None
+    columns = {name: np.array(values) for name, (values, _) in kept["columns"].items()}
+    columns["n_reached"] = columns["n_reached"].astype(int)
+    units = {name: unit for name, (_, unit) in kept["columns"].items() if name not in ("loss", "n_reached")}
+    return QTable(columns | {name: columns[name] * u.Unit(unit) for name, unit in units.items()}, meta=kept["meta"])
 
 
 def _display(name):

@@ -38,7 +38,7 @@ POOL, FEWEST = 16, 512
 SIDE_BY_SIDE = 16
 
 #: Iterations at the most, after which a descent counts as one that ended in no minimum.
-MOST_ITERATIONS = 120
+MOST_ITERATIONS = 60
 
 #: Two descents ended in the same minimum if the squared distance of what is observed of them, in units of the uncertainties, is
 #: less than this fraction of their loss (or this number, for data without noise).

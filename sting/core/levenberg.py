@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from sting.core.likelihood import NAMED_PARAMETERS, Problem, Settings, linearise
 
 #: Iterations in one call of `run_descents`.
-ITERATIONS = 8
+ITERATIONS = 5
 
 #: A descent has converged where the next step promises less than this fraction of the loss (or this number, without noise).
 LEAST_GAIN, NOTHING = 1e-5, 1e-9

@@ -499,17 +499,20 @@ def _about(minima):
 def _minima_as_dict(minima):
     if minima is None:
         return None
-    columns = {name: u.Quantity(minima[name]) for name in minima.colnames}
-    return {"columns": {name: [c.value, c.unit.to_string()] for name, c in columns.items()}, "meta": dict(minima.meta)}
+    columns = [(name, u.Quantity(minima[name])) for name in minima.colnames]
+    # a list, since YAML sorts the keys of a dict
+    return {"columns": [[name, c.value, c.unit.to_string()] for name, c in columns], "meta": dict(minima.meta)}
 
 
 def _minima_of_dict(kept):
     if kept is None:
         return None
-    columns = {name: np.array(values) for name, (values, _) in kept["columns"].items()}
-    columns["n_reached"] = columns["n_reached"].astype(int)
-    units = {name: unit for name, (_, unit) in kept["columns"].items() if name not in ("loss", "n_reached")}
-    return QTable(columns | {name: columns[name] * u.Unit(unit) for name, unit in units.items()}, meta=kept["meta"])
+    plain = {"loss": float, "n_reached": int}
+    columns = {
+        name: np.array(values, dtype=plain[name]) if name in plain else np.array(values) * u.Unit(unit)
+        for name, values, unit in kept["columns"]
+    }
+    return QTable(columns, meta=kept["meta"])
 
 
 def _display(name):

@@ -35,7 +35,7 @@ __all__ = ["Search", "iterate_minima"]
 POOL, FEWEST = 16, 512
 
 #: Descents that are run side by side: one size, so that another number of starts compiles nothing.
-SIDE_BY_SIDE = 16
+SIDE_BY_SIDE = 8
 
 #: Iterations at the most, after which a descent counts as one that ended in no minimum.
 MOST_ITERATIONS = 60

@@ -171,7 +171,7 @@ def _rounds(free, fixed, bounds, priors, preview, reach, rng):
 
 
 def losses_of(values, preview):
-    """Losses of many sets of parameters, infinite where they are not finite.
+    """Compute the losses of many sets of parameters, infinite where they are not finite.
 
     Parameters
     ----------
@@ -194,7 +194,7 @@ def losses_of(values, preview):
 
 
 def values_at(unit, free, fixed, bounds, priors, reach):
-    """All parameters at points of the unit cube.
+    """Return all parameters at points of the unit cube.
 
     Parameters
     ----------

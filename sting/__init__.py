@@ -19,6 +19,7 @@ _MODULES = (
     "outputs",
     "parameters",
     "position_velocity",
+    "search",
     "sky_regions",
     "starts",
     "stream_lines_grad",

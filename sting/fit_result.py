@@ -72,6 +72,9 @@ class FitResult:
         Why the descent ended.
     problem, settings
         Data, supports and priors as the core takes them, and which program was run.
+    minima : `~astropy.table.QTable` or None
+        After a search (``"auto"`` or ``n_starts``) the distinct minima, the best first: ``loss``, ``n_reached`` (from how many
+        starts) and the free parameters; ``meta`` holds ``n_starts``, ``n_converged`` and ``seed``.
     """
 
     names: tuple
@@ -82,6 +85,7 @@ class FitResult:
     stop: Stop
     problem: dict
     settings: Settings
+    minima: QTable | None = None
 
     def __iter__(self):
         return iter((self.best_opt_params, self.loss_history, self.param_errors))
@@ -212,6 +216,8 @@ class FitResult:
                 "The outermost point is compared with the very start of the model: r0 is set by where the data end. "
                 "Take it for a lower limit."
             )
+        if self.minima is not None:
+            notes.append(_about(self.minima))
         notes.append(
             "inc and pa are not measured by a ballistic fit: they are put in. r0, theta0, phi0, omega and rc hold for these "
             "inc and pa only; energy, angular momentum, eccentricity, semi-latus rectum and periastron hold for all. "
@@ -474,6 +480,7 @@ class FitResult:
                 "problem": self.problem,
                 "settings": self.settings._asdict(),
                 "model_parameters": MODEL_PARAMETERS,
+                "minima": _minima_as_dict(self.minima),
             }
         )
         text = io.StringIO()
@@ -527,7 +534,39 @@ class FitResult:
             stop=Stop(meta["stop"]),
             problem=jax.tree.map(np.asarray, meta["problem"], is_leaf=lambda leaf: isinstance(leaf, list)),
             settings=Settings(**meta["settings"]),
+            # files of before there was a search have none
+            minima=_minima_of_dict(meta.get("minima")),
         )
+
+
+def _about(minima):
+    """What a search found, in a sentence."""
+    reached = int(minima["n_reached"][0])
+    n, times = len(minima), "once" if reached == 1 else f"{reached} times"
+    text = f"A search from {minima.meta['n_starts']} starts found {n} distinct {'minimum' if n == 1 else 'minima'} (see minima)"
+    text += f"; the best was reached {times}"
+    if n > 1:
+        text += f", and the next has a loss larger by {minima['loss'][1] - minima['loss'][0]:.3g}"
+    return text + ("; more starts may find a better one." if reached == 1 else ".")
+
+
+def _minima_as_dict(minima):
+    if minima is None:
+        return None
+    columns = [(name, u.Quantity(minima[name])) for name in minima.colnames]
+    # a list, since YAML sorts the keys of a dict
+    return {"columns": [[name, c.value, c.unit.to_string()] for name, c in columns], "meta": dict(minima.meta)}
+
+
+def _minima_of_dict(kept):
+    if kept is None:
+        return None
+    plain = {"loss": float, "n_reached": int}
+    columns = {
+        name: np.array(values, dtype=plain[name]) if name in plain else np.array(values) * u.Unit(unit)
+        for name, values, unit in kept["columns"]
+    }
+    return QTable(columns, meta=kept["meta"])
 
 
 def _display(name):

@@ -1,7 +1,7 @@
 """The fit: parameters, data and options in, a `~sting.fit_result.FitResult` out."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 import jax
@@ -12,9 +12,10 @@ from tqdm.auto import tqdm
 from sting.core.descent import Stop, run_chunk, start
 from sting.core.likelihood import loss_and_parts, match, parameters, path_of
 from sting.fit_result import FitResult
-from sting.messages import in_float64, named_keywords, refuse
+from sting.messages import check_whole, in_float64, named_keywords, refuse
 from sting.parameters import check_distance, check_parameters, to_internal, to_quantity
 from sting.problem import state_data, state_fit, state_model
+from sting.search import iterate_minima
 from sting.stream_lines_grad import Streamline, streamline
 
 __all__ = [
@@ -309,14 +310,18 @@ def fit_streamline(
     optimizer="adam",
     progress=True,
     callback=None,
+    n_starts=1,
+    seed=0,
     distance_pc=None,
 ):
     """Fit a streamline to a streamer by gradient descent.
 
     Parameters
     ----------
-    initial_opt_params : dict
-        Start values of the free parameters: Quantities, or numbers in the internal unit (radians for angles).
+    initial_opt_params : dict or {"auto"}
+        Start values of the free parameters: Quantities, or numbers in the internal unit (radians for angles). ``"auto"`` needs
+        none: everything that is not in ``fixed_params`` is free, the rotation as ``rc`` (or as what bounds or priors name), but
+        for ``rmin`` and ``deltar``; the mass then needs to be fixed or to have bounds or a prior.
     fixed_params : dict
         Values of the others. Both together state the model, with exactly one of ``omega``, ``rc`` and ``mu``; ``rmin``, ``v_lsr``
         and ``deltar`` may be left out. A fixed ``omega`` or ``rc`` stays fixed while r0 and mass move.
@@ -363,6 +368,11 @@ def fit_streamline(
         Whether to show a progress bar.
     callback : callable, optional
         Called with a `Snapshot` every 50 epochs; the fit stops, keeping the best so far, when it returns True.
+    n_starts : int, optional
+        Number of starts. The start values are the first, the others are searched for, and from each a descent is run. The fit
+        then goes on from the best end, and ``minima`` of the result lists the distinct ones. With ``"auto"`` give 64 or more.
+    seed : int, optional
+        Seed of the starts.
     distance_pc : float, optional
         STING's name of ``distance``.
 
@@ -402,33 +412,65 @@ def fit_streamline(
         from sting import outputs
 
         outputs.check_folder(save_folder)
-    steps = iterate_fit(
-        initial_opt_params,
-        fixed_params,
-        streamer,
-        distance,
-        learning_rate=learning_rate,
-        param_bounds=param_bounds,
-        n_epochs=n_epochs,
-        beta1=beta1,
-        beta2=beta2,
-        info_every=info_every,
-        loss_threshold=loss_threshold,
-        loss_threshold_epochs=loss_threshold_epochs,
-        gradient_tol=gradient_tol,
-        gradient_tol_epochs=gradient_tol_epochs,
-        early_stopping_patience=early_stopping_patience,
-        loss_method=loss_method,
-        priors=priors,
-        matching=matching,
-        optimizer=optimizer,
-    )
-    result = _run(steps, n_epochs, progress and info_every, callback)
+    options = {
+        "learning_rate": learning_rate,
+        "param_bounds": param_bounds,
+        "n_epochs": n_epochs,
+        "beta1": beta1,
+        "beta2": beta2,
+        "info_every": info_every,
+        "loss_threshold": loss_threshold,
+        "loss_threshold_epochs": loss_threshold_epochs,
+        "gradient_tol": gradient_tol,
+        "gradient_tol_epochs": gradient_tol_epochs,
+        "early_stopping_patience": early_stopping_patience,
+        "loss_method": loss_method,
+        "priors": priors,
+        "matching": matching,
+        "optimizer": optimizer,
+    }
+    n_starts, seed = check_whole("n_starts", n_starts, 1, 64), check_whole("seed", seed, 0, 1)
+    progress = progress and info_every
+    state = (initial_opt_params, fixed_params, streamer, distance)
+    if n_starts > 1 or isinstance(initial_opt_params, str):
+        result = _search(*state, options, n_starts, seed, progress, callback)
+    else:
+        result = _run(iterate_fit(*state, **options), n_epochs, progress, callback)
     if save_folder is not None or show_plots:
         from sting import outputs
 
         outputs.save_results(result, streamer, save_folder, v_lsr=v_lsr, show=show_plots)
     return result
+
+
+def _search(initial_opt_params, fixed_params, streamer, distance, options, n_starts, seed, progress, callback):
+    """Search for the minima, and fit from the best of them as usual."""
+    searches = iterate_minima(initial_opt_params, fixed_params, streamer, distance, n_starts=n_starts, seed=seed, **options)
+    with tqdm(total=n_starts, unit="start", desc="searching", disable=not progress, leave=True) as bar:
+        for found in searches:
+            bar.set_postfix(loss=f"{found.loss:.5g}", refresh=False)
+            bar.update(found.n_done - bar.n)
+            fit = partial(iterate_fit, found.params, fixed_params, streamer, distance, **options)
+            if callback is not None and callback(_snapshot_of(found, fit, options["n_epochs"])):
+                return _with_minima(next(fit()).result, found.minima)
+    return _with_minima(_run(fit(), options["n_epochs"], progress, callback), found.minima)
+
+
+def _snapshot_of(found, fit, n_epochs):
+    """State of a search as that of a fit that has not begun; its result is that of a few epochs from the best end so far."""
+    return Snapshot(
+        0, n_epochs, found.loss, found.loss, np.array([found.loss]), lambda: _with_minima(next(fit()).result, found.minima)
+    )
+
+
+def _with_minima(result, minima):
+    """Add the minima of a search to a result, whose own values take the place of the first where it went further down."""
+    minima = minima.copy()
+    if result.loss < minima["loss"][0]:
+        minima["loss"][0] = result.loss
+        for name, value in result.best_opt_params.items():
+            minima[name][0] = value
+    return replace(result, minima=minima)
 
 
 def _run(steps, n_epochs, progress, callback):

@@ -157,15 +157,12 @@ def _rounds(free, fixed, bounds, priors, preview, reach, rng):
     start = preview.losses(preview.vector(free | fixed)[None])[0]
     yield {"fraction": 0.0, "loss": float(start), "params": {name: to_quantity(name, value) for name, value in free.items()}}
     for k in range(ROUNDS):
-        values = [_values(point, free, fixed, bounds, priors, reach) for point in unit]
-        losses = np.concatenate(
-            [preview.losses([preview.vector(v) for v in values[i : i + BATCH]]) for i in range(0, len(values), BATCH)]
-        )
-        points, losses = np.vstack([best[0], unit]), np.append(best[1], np.where(np.isfinite(losses), losses, np.inf))
+        losses = losses_of(values_at(unit, free, fixed, bounds, priors, reach), preview)
+        points, losses = np.vstack([best[0], unit]), np.append(best[1], losses)
         order = np.argsort(losses)[:ELITE]
         best = points[order], losses[order]
-        found = _values(best[0][0], free, fixed, bounds, priors, reach)
-        params = {name: to_quantity(name, found[name]) for name in free}
+        found = values_at(best[0][:1], free, fixed, bounds, priors, reach)
+        params = {name: to_quantity(name, float(found[name][0])) for name in free}
         yield {"fraction": (k + 1) / ROUNDS, "loss": float(best[1][0]), "params": params}
         step = WIDTH * 0.75**k * rng.standard_normal((BATCH, len(free)))
         unit = best[0][rng.integers(len(order), size=BATCH)] + step
@@ -173,21 +170,61 @@ def _rounds(free, fixed, bounds, priors, preview, reach, rng):
         unit = np.where(periodic, unit % 1, np.abs(1 - np.abs(1 - unit)).clip(1e-9, 1 - 1e-9))
 
 
-def _values(point, free, fixed, bounds, priors, reach):
-    """All parameters at a point of the unit cube."""
-    values = dict(free | fixed)
+def losses_of(values, preview):
+    """Compute the losses of many sets of parameters, infinite where they are not finite.
+
+    Parameters
+    ----------
+    values : dict of `~numpy.ndarray`
+        Every parameter in its internal unit, each of shape (m,).
+    preview : `~sting.preview.Preview`
+        What compares them with the data.
+
+    Returns
+    -------
+    `~numpy.ndarray`
+        Shape (m,).
+    """
+    vectors = preview.vector(values).T
+    m = len(vectors)
+    # batches of one size: another number of sets compiles nothing
+    vectors = np.resize(vectors, (-(-m // BATCH) * BATCH, vectors.shape[1]))
+    losses = np.concatenate([preview.losses(vectors[i : i + BATCH]) for i in range(0, len(vectors), BATCH)])[:m]
+    return np.where(np.isfinite(losses), losses, np.inf)
+
+
+def values_at(unit, free, fixed, bounds, priors, reach):
+    """Return all parameters at points of the unit cube.
+
+    Parameters
+    ----------
+    unit : `~numpy.ndarray`
+        The points, a column for each free parameter, shape (m, n_free).
+    free, fixed : dict of float
+        Free and fixed parameters in internal units.
+    bounds, priors : dict of tuple of float
+        Those of the free ones, in internal units.
+    reach : float
+        Largest projected distance of the data from the star (au).
+
+    Returns
+    -------
+    dict of `~numpy.ndarray`
+        Every parameter in its internal unit, each of shape (m,).
+    """
+    values = {name: np.full(len(unit), value) for name, value in (free | fixed).items()}
     rotation = None
-    for name, fraction in zip(free, point, strict=True):
+    for name, fraction in zip(free, unit.T, strict=True):
         if name in ROTATIONS and name not in bounds and name not in priors:
             rotation = name, fraction
         else:
-            values[name] = _value(name, float(fraction), values, bounds, priors, reach)
+            values[name] = _value(name, fraction, values, bounds, priors, reach)
     if rotation:
         # after r0 and mass, on which it depends
         name, fraction = rotation
         mu = 10 ** (-4 + 3.97 * fraction)
-        omega = in_float64(omega_from)(mu, values["r0"], values["mass"])
-        values[name] = {"mu": mu, "rc": mu * values["r0"], "omega": float(omega)}[name]
+        omega = in_float64(lambda *known: np.asarray(omega_from(*known)))(mu, values["r0"], values["mass"])
+        values[name] = {"mu": mu, "rc": mu * values["r0"], "omega": omega}[name]
     return values
 
 
@@ -199,15 +236,15 @@ def _value(name, fraction, values, bounds, priors, reach):
         low, high = bounds.get(name, (-math.inf, math.inf) if p.period else (p.lower, p.upper))
         if p.period and name in bounds:
             value = low + (value - low) % p.period
-        return min(max(value, low + 1e-9 * abs(mean)), high)
+        return np.minimum(np.maximum(value, low + 1e-9 * abs(mean)), high)
     if name in bounds:
         low, high = bounds[name]
         return low + (high - low) * fraction
     whole = {
         "r0": lambda: 0.9 * reach * 5**fraction,
-        "theta0": lambda: math.acos(1 - 2 * fraction),
-        "inc": lambda: math.asin(2 * fraction - 1),
-        "v_r0": lambda: fraction**2 * math.sqrt(2 * GM_SUN * values["mass"] / reach),
+        "theta0": lambda: np.arccos(1 - 2 * fraction),
+        "inc": lambda: np.arcsin(2 * fraction - 1),
+        "v_r0": lambda: fraction**2 * np.sqrt(2 * GM_SUN * values["mass"] / reach),
         "mass": lambda: values["mass"] * 4 ** (2 * fraction - 1),
         "v_lsr": lambda: values["v_lsr"] + 2 * fraction - 1,
         "rmin": lambda: values["rmin"],

@@ -153,12 +153,12 @@ class FitResult:
 
     @property
     def dof(self):
-        """Degrees of freedom, to which `loss` may be compared."""
+        """Number of degrees of freedom, to which `loss` may be compared."""
         return self.n_data - self.n_free
 
     @property
     def aicc(self):
-        """Akaike's information criterion corrected for few data (Hurvich & Tsai 1989, doi:10.1093/biomet/76.2.297).
+        """Information criterion of Akaike, corrected for few data (Hurvich & Tsai 1989, doi:10.1093/biomet/76.2.297).
 
         Infinite where there are hardly more measurements than parameters.
         """
@@ -167,7 +167,7 @@ class FitResult:
 
     @property
     def bic(self):
-        """Schwarz' Bayesian information criterion (1978, doi:10.1214/aos/1176344136)."""
+        """Information criterion of Schwarz, the Bayesian one (1978, doi:10.1214/aos/1176344136)."""
         return self.loss + self.n_free * math.log(self.n_data)
 
     @property

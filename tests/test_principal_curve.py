@@ -91,13 +91,14 @@ def test_bins_along_it_lie_on_the_curve(curve, length):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_clumps_within_a_wide_streamer_are_not_followed(seed):
-    rng = np.random.default_rng(seed)
-    points, flux, _ = emission(line, 10, seed, n=3000, width=1.5)
-    clumps = points[:, rng.integers(3000, size=4)]
-    flux = flux + 3 * np.exp(-np.sum((points[:2, :, None] - clumps[:2, None]) ** 2, axis=0)).sum(axis=1)
+    points, flux, _ = emission(line, 9, seed, n=4000, width=1.3)
+    for k, side in enumerate((1.2, -1.2) * 3):
+        x, y, _ = line(1 + 9 * k / 5.5)
+        flux = flux + 20 * np.exp(-((points[0] - x - side) ** 2 + (points[1] - y + side / 2) ** 2) / 0.5)
     found = along_curve(points, flux, RESOLUTION)
     along = np.array([0.5, 1]) @ points[:2]
-    assert np.corrcoef(rank(found), rank(along))[0, 1] > 0.93
+    # 0.97 where they are
+    assert np.corrcoef(rank(found), rank(along))[0, 1] > 0.985
 
 
 def test_the_inner_end_is_the_one_near_the_star():

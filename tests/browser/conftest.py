@@ -249,7 +249,7 @@ class Notebook:
     def ask(self, expression, code=""):
         """Value of an expression in the notebook's kernel, anything that JSON can hold, after running some code.
 
-        On a busy machine Jupyter loses a request or its answer once in thousands: then it is asked again.
+        On a busy machine one was seen to be lost, with every thread of the kernel idle: then it is asked again.
         """
         answer = self._request(expression, code) or self._request(expression, code)
         if answer is None:

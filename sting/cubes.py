@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from astropy import units as u
-from astropy.coordinates import ConvertError, SkyCoord
+from astropy.coordinates import ICRS, ConvertError, SkyCoord
 from astropy.wcs.utils import proj_plane_pixel_area, wcs_to_celestial_frame
 
 from sting.files import existing_file, reading
@@ -118,9 +118,14 @@ def positions(wcs, pixels):
     return SkyCoord(wcs.pixel_to_world(*pixels), frame=wcs_to_celestial_frame(wcs))
 
 
+def equatorial(frame):
+    """The frame in which offsets to the east and north count: the given one if it has RA and Dec, and otherwise ICRS."""
+    return frame.replicate_without_data() if "ra" in frame.get_representation_component_names() else ICRS()
+
+
 def in_frame(sky, frame):
     """Positions in another frame, without what only their old one needs (an epoch): astropy would take the frames for unequal."""
-    return SkyCoord(sky.transform_to(frame).frame)
+    return SkyCoord(sky.frame if sky.frame.is_equivalent_frame(frame) else sky.transform_to(frame).frame)
 
 
 def known(value):
@@ -133,8 +138,8 @@ def sky_offsets(center, sky):
 
     In the frame of the positions if it has RA and Dec, and otherwise in ICRS.
     """
-    sky = sky if "ra" in sky.frame.get_representation_component_names() else sky.icrs
-    found = in_frame(center, sky.frame.replicate_without_data()).spherical_offsets_to(SkyCoord(sky.frame))
+    frame = equatorial(sky.frame)
+    found = in_frame(center, frame).spherical_offsets_to(in_frame(sky, frame))
     return [known(offset.to_value(u.arcsec)) for offset in found]
 
 

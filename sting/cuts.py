@@ -19,6 +19,8 @@ COARSE = 32
 
 def cut_streamer(cube, vmin, vmax, box, rms_thresh, region, center, noise, islands="keep"):
     """`extract_streamer_subcube` of a cube on a velocity axis; for a threshold ``noise`` is called to find its `Noise`."""
+    if islands == "beam":
+        _beam(cube)  # refused before the noise is found
     cut = cut_velocity(cube, vmin, vmax)
     mask = _box_mask(cut, center, *box)
     _check_overlap(mask, "xmin, xmax, ymin, ymax", "Widen the box of offsets.")

@@ -221,7 +221,9 @@ def _point_cloud(cube, star):
     _, n_y, n_x = cube.shape
     channel, pixel = np.divmod(voxels, n_y * n_x)
     # the offsets of a pixel once, whatever the number of its voxels
-    lit, place = np.unique(pixel, return_inverse=True)
+    seen = np.zeros(n_y * n_x, bool)
+    seen[pixel] = True
+    lit, place = np.flatnonzero(seen), (np.cumsum(seen) - 1)[pixel]
     cloud = np.empty((4, len(flux)))
     cloud[0], cloud[1] = (offset[place] for offset in offsets(cube, star, np.divmod(lit, n_x)[::-1]))
     cloud[2], cloud[3] = cube.spectral_axis.to_value(KMS)[channel], flux

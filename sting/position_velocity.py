@@ -4,13 +4,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from astropy import units as u
-from astropy.coordinates import ICRS, SkyCoord
+from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.table import QTable
 from astropy.wcs import WCS
 from astropy.wcs.utils import wcs_to_celestial_frame
 
-from sting.cubes import KMS, beam_axes, cell_of, in_frame, open_cube, quantity, sky_offsets, sky_position, to_velocity
+from sting.cubes import KMS, beam_axes, cell_of, equatorial, in_frame, open_cube, quantity, sky_offsets, sky_position, to_velocity
 from sting.cuts import cut_velocity
 from sting.files import whole_file
 from sting.messages import named_keywords, refuse
@@ -252,7 +252,7 @@ def pv_cut(cube, path, yso_centre, *, width=None, spacing=None, vmin=None, vmax=
     <PVCut: 40 channels, 0.10 to 9.90 arcsec along the path, 1.20 arcsec wide>
     """
     cube = cut_velocity(to_velocity(open_cube(cube)), vmin, vmax)
-    star = in_frame(sky_position("yso_centre", yso_centre), _equatorial_frame(cube))
+    star = in_frame(sky_position("yso_centre", yso_centre), equatorial(wcs_to_celestial_frame(cube.wcs.celestial)))
     track = _track(path, star, isinstance(path, Streamer | Streamline) if to_star is None else to_star)
     pixel, channel = cell_of(cube)
     beam = beam_axes(cube)
@@ -274,12 +274,6 @@ def pv_cut(cube, path, yso_centre, *, width=None, spacing=None, vmin=None, vmax=
         meta={"channel": channel} | ({} if beam is None else {"beam": list(beam)}),
         track=track,
     )
-
-
-def _equatorial_frame(cube):
-    """The frame in which the package counts offsets: that of the cube if it has RA and Dec, and ICRS otherwise."""
-    frame = wcs_to_celestial_frame(cube.wcs.celestial)
-    return frame if "ra" in frame.get_representation_component_names() else ICRS()
 
 
 def _arcseconds(ra, dec):

@@ -77,7 +77,7 @@ def _cut_boxes(b):
             box("rms_thresh", "Threshold", number("rms_thresh"), "In units of the noise; empty for none"),
             box("rms", "Noise", intensity, f"In {state.images.unit}; empty for what is found in the cube"),
         ],
-        [points, box("min_beams", "Of beams", number("min_beams"), "Points of fewer beams are merged; 0 for none")],
+        [points, box("min_beams", "Min. beams", number("min_beams"), "Points of fewer beams are merged; 0 for none")],
     )
     return [widgets.HBox(row) for row in rows]
 

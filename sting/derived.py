@@ -37,8 +37,8 @@ DERIVED = {
 #: Where an infall time can end: the element that is its radius.
 ENDS = {"rc": "rc", "midplane": "landing_radius", "periastron": "periastron"}
 
-_BEYOND = "; beyond the inner end of the path, along its orbit"
-_START = (
+BEYOND = "; beyond the inner end of the path, along its orbit"
+START = (
     "Of them, time_to_periastron and free_fall_time depend on it by the start of the path alone, and not at all where the data "
     "show the start."
 )
@@ -121,11 +121,11 @@ def derived_table(result):
             "sigma": list(sigma.values()),
             "unit": [unit.to_string() for unit, _, _ in DERIVED.values()],
             "any_axis": [any_axis for _, any_axis, _ in DERIVED.values()],
-            "description": [text + (_BEYOND if beyond.get(n) else "") for n, (_, _, text) in DERIVED.items()],
+            "description": [text + (BEYOND if beyond.get(n) else "") for n, (_, _, text) in DERIVED.items()],
         },
         meta={
             "bound": _bound_words(float(value["energy"]), sigma["energy"]),
-            "axis": f"Rows with any_axis False hold {_axis_words(result)} {_START}",
+            "axis": f"Rows with any_axis False hold {axis_words(result)} {START}",
         },
     )
 
@@ -137,7 +137,7 @@ def _bound_words(energy, sigma):
     return f"The orbit is {'bound' if energy < 0 else 'unbound'}: its energy is {surely}."
 
 
-def _axis_words(result):
+def axis_words(result):
     """Words that say which rotation axis a number holds for, and where the axis is from."""
     return (
         "for this rotation axis only, which a ballistic fit does not measure but takes as put in: "
@@ -201,12 +201,12 @@ def infall_rate(result, mass, mass_sigma=None, *, to="rc"):
     [0.94] solMass / Myr
     """
     check_choice("to", to, tuple(ENDS))
-    mass, mass_sigma = _mass(mass, mass_sigma, (), u.Msun)
+    mass, mass_sigma = check_mass(mass, mass_sigma, (), u.Msun)
     jacobian, (value, _) = jax.device_get(_elements(result.x, result.problem, result.settings))
     name = f"time_to_{to}"
     outer, inner = (np.array([float(value[radius])]) * u.au for radius in ("r0", ENDS[to]))
     table = _rates(outer, inner, mass, mass_sigma, [value[name]], [result.uncertainties.sigma_of(jacobian[name])])
-    table.meta = {"definition": f"mass / time from r0 to {to}", "axis": f"The time holds {_axis_words(result)}"}
+    table.meta = {"definition": f"mass / time from r0 to {to}", "axis": f"The time holds {axis_words(result)}"}
     return table
 
 
@@ -253,8 +253,8 @@ def infall_rate_profile(result, edges, mass, mass_sigma=None):
     >>> print(found["rate"].to(u.Msun / u.Myr).round(2))
     [0.83 0.88] solMass / Myr
     """
-    edges = _edges(edges)
-    mass, mass_sigma = _mass(mass, mass_sigma, (len(edges) - 1,), edges.unit)
+    edges = check_edges(edges)
+    mass, mass_sigma = check_mass(mass, mass_sigma, (len(edges) - 1,), edges.unit)
     # a linear mass times the width of its bin
     width = np.abs(np.diff(edges)) if not mass.unit.is_equivalent(u.Msun) else 1.0
     mass, mass_sigma = (mass * width).to(u.Msun), (mass_sigma * width).to(u.Msun)
@@ -290,7 +290,7 @@ def _rates(outer, inner, mass, mass_sigma, time, time_sigma):
     )
 
 
-def _mass(mass, mass_sigma, shape, unit):
+def check_mass(mass, mass_sigma, shape, unit):
     """Mass and its uncertainty (0 if None) in Msun, or in Msun for each ``unit``; refused where they are wrong."""
     units = [u.Msun] if shape == () else [u.Msun, u.Msun / unit]
     mass = _quantity("mass", mass, units, "0.01 * u.Msun")
@@ -315,7 +315,7 @@ def _quantity(name, value, units, example):
     return u.Quantity(value, match, dtype=float)
 
 
-def _edges(edges):
+def check_edges(edges):
     """Edges in au or arcsec, refused unless they go one way."""
     edges = _quantity("edges", edges, [u.au, u.arcsec], "[3000, 2000, 1000] * u.au")
     steps = np.diff(edges.value) if edges.ndim == 1 else np.zeros(0)

@@ -16,7 +16,7 @@ from sting.fit_result import FitResult
 from sting.messages import check_whole, in_float64, is_number, named_keywords, refuse, warn
 from sting.parameters import PARAMETERS, parse_bounds, rotation_name, to_quantity
 from sting.posterior_result import Posterior
-from sting.sampling import Kernel, advance, draw_starts, import_numpyro, start
+from sting.sampling import CHUNK, Kernel, advance, draw_starts, import_numpyro, start
 
 __all__ = ["Posterior", "Sampling", "iterate_samples", "sample"]
 
@@ -81,15 +81,42 @@ def iterate_samples(result, *, n_samples=1000, n_warmup=500, n_chains=4, seed=0,
     >>> [step.n_done for step in steps]
     [20, 40, 60, 80, 100]
     """
+    sizes = {"n_samples": (n_samples, 4, 1000), "n_chains": (n_chains, 1, 4), "seed": (seed, 0, 1)}
+    n_samples, n_chains, seed = (check_whole(name, *rule) for name, rule in sizes.items())
+    task = prepare(result, n_warmup=n_warmup, target_accept=target_accept, param_bounds=param_bounds)
+    return _iterate(task, n_samples, n_chains, seed)
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What a sampler is told: the fit, its values, limits, chart and problem in the sampler's terms, and the program."""
+
+    result: FitResult
+    values: dict
+    limits: dict
+    chart: dict
+    problem: dict
+    kernel: Kernel
+
+
+@in_float64
+def prepare(result, *, n_warmup=500, target_accept=0.9, param_bounds=None):
+    """Check everything about a sampler, and state it.
+
+    Parameters
+    ----------
+    result : `~sting.fit_result.FitResult`
+        The fit.
+    n_warmup, target_accept, param_bounds
+        As for `sample`.
+
+    Returns
+    -------
+    Task
+    """
     if not isinstance(result, FitResult):
         refuse("result", "be a FitResult", type(result).__name__, "Use what fit_streamline returns.", TypeError)
-    sizes = {
-        "n_samples": (n_samples, 4, 1000),
-        "n_warmup": (n_warmup, 20, 500),
-        "n_chains": (n_chains, 1, 4),
-        "seed": (seed, 0, 1),
-    }
-    n_samples, n_warmup, n_chains, seed = (check_whole(name, *rule) for name, rule in sizes.items())
+    n_warmup = check_whole("n_warmup", n_warmup, 20, 500)
     if not (is_number(target_accept) and 0.5 <= target_accept < 1):
         refuse("target_accept", "lie in [0.5, 1)", repr(target_accept), "Use for example 0.95.")
     import_numpyro()
@@ -99,7 +126,8 @@ def iterate_samples(result, *, n_samples=1000, n_warmup=500, n_chains=4, seed=0,
     stated = rotation_name(result.best_opt_params | result.fixed_params)
     # the optimiser of the fit is none of the sampler's business: one program for all
     kernel = Kernel(result.settings._replace(optimizer="lbfgs"), stated, n_warmup, float(target_accept))
-    return _iterate(result, problem, values, limits, kernel, n_samples, n_chains, seed)
+    chart = _chart(problem, values, kernel.settings)
+    return Task(result, values, limits, chart, jax.device_get(unbounded(problem)), kernel)
 
 
 def _bounded(result, param_bounds):
@@ -163,39 +191,32 @@ def _chart(problem, values, settings):
     return chart | {"centre": centre, "root": root}
 
 
-def _iterate(result, problem, values, limits, kernel, n_samples, n_chains, seed):
+def _iterate(task, n_samples, n_chains, seed):
+    chart, problem, kernel, result = task.chart, task.problem, task.kernel, task.result
     # between two steps the caller's own code runs, in its own precision: each step enters float64 by itself
-    state, chart, plain = in_float64(_begin)(problem, values, kernel, n_chains, seed)
-    step = in_float64(lambda state: advance(state, chart, plain, kernel))
-    take = in_float64(jax.device_get)
-    total, rows = kernel.n_warmup + n_samples, []
-    make = partial(Posterior, result.names, result.fixed_params, result.distance, limits=limits, settings=kernel.settings)
-    done = 0
+    state = in_float64(_begin)(task, n_chains, seed)
+    step = in_float64(lambda state: advance(state, chart, problem, kernel))
+    make = partial(Posterior, result.names, result.fixed_params, result.distance, limits=task.limits)
+    make = partial(make, problem=problem, settings=kernel.settings)
+    done, total, rows = 0, kernel.n_warmup + n_samples, []
     while done < total:
         state, new = step(state)
-        rows.append(take(new))
-        done = min(done + len(rows[-1][0]), total)
+        rows.append(jax.device_get(new))
+        done = min(done + CHUNK, total)
         drawn = _after_warmup(rows, kernel.n_warmup, done)
-        yield Sampling(done, total, kernel.n_warmup, int(drawn[2].sum()), partial(_posterior_of, make, drawn, plain))
+        yield Sampling(done, total, kernel.n_warmup, int(drawn["diverging"].sum()), partial(make, **drawn))
 
 
 def _after_warmup(rows, n_warmup, done):
     """Values, log density and divergence of the draws after the warm-up, the chains first."""
-    return [np.swapaxes(np.concatenate([row[k] for row in rows])[n_warmup:done], 0, 1) for k in range(3)]
+    names = ("values", "log_density", "diverging")
+    return {name: np.swapaxes(np.concatenate([row[k] for row in rows])[n_warmup:done], 0, 1) for k, name in enumerate(names)}
 
 
-def _posterior_of(make, drawn, problem):
-    values, log_density, diverging = drawn
-    return make(values=values, log_density=log_density, diverging=diverging, problem=jax.device_get(problem))
-
-
-def _begin(problem, values, kernel, n_chains, seed):
-    """State of the chains before their first step, the chart, and the problem in the sampler's terms."""
-    chart = _chart(problem, values, kernel.settings)
-    plain = jax.device_get(unbounded(problem))
-    starts = draw_starts(chart, plain, kernel, n_chains, np.random.default_rng(seed))
-    keys = jax.random.split(jax.random.key(seed), n_chains)
-    return start(starts, keys, chart, plain, kernel), chart, plain
+def _begin(task, n_chains, seed):
+    """State of the chains before their first step."""
+    starts = draw_starts(task.chart, task.problem, task.kernel, n_chains, np.random.default_rng(seed))
+    return start(starts, jax.random.split(jax.random.key(seed), n_chains), task.chart, task.problem, task.kernel)
 
 
 @named_keywords
@@ -213,8 +234,8 @@ def sample(
 ):
     """Draw from the posterior of a fit with the No-U-Turn Sampler.
 
-    The likelihood, the Gaussian priors, the bounds and the matching are those of the fit. Besides, the prior is uniform in each free
-    parameter as you stated it (in ``omega`` if you fitted ``omega``), within its support.
+    The likelihood, the Gaussian priors, the bounds and the matching are those of the fit. Besides, the prior is uniform in each
+    free parameter as you stated it (in ``omega`` if you fitted ``omega``), within its support.
 
     Parameters
     ----------

@@ -89,8 +89,19 @@ class Posterior:
         """The draws of all chains, one after the other, shape (n_chains * n_samples, n_model)."""
         return self.values.reshape(-1, self.values.shape[-1])
 
-    def _draws(self, name):
-        """Draws of a parameter in display units, shape (n_chains, n_samples); angles not wrapped."""
+    def chains(self, name):
+        """Return the draws of one named parameter (free or not, also rc, omega and mu), chain by chain.
+
+        Parameters
+        ----------
+        name : str
+            The parameter.
+
+        Returns
+        -------
+        `~numpy.ndarray`
+            In display units, shape (n_chains, n_samples); angles that go round are counted on from their mean direction.
+        """
         p = PARAMETERS[name]
         return self._named[..., NAMED_PARAMETERS.index(name)] * p.unit.to(p.display_unit)
 
@@ -105,7 +116,7 @@ class Posterior:
     @cached_property
     def convergence(self):
         """r-hat and effective sample size of each free parameter (Vehtari et al. 2021, doi:10.1214/20-BA1221)."""
-        return {name: convergence(self._draws(name)) for name in self.names}
+        return {name: convergence(self.chains(name)) for name in self.names}
 
     @property
     def n_divergent(self):
@@ -126,8 +137,8 @@ class Posterior:
         if bad:
             worst = max(self.convergence[n][0] for n in bad)
             complaints.append(
-                f"The chains do not agree: r-hat is up to {worst:.3f}, not below {LARGEST_R_HAT}, for {', '.join(bad)}. Run longer "
-                "(n_warmup, n_samples); if that does not help there are several minima, or nothing bounds a parameter."
+                f"The chains do not agree: r-hat is up to {worst:.3f}, not below {LARGEST_R_HAT}, for {', '.join(bad)}. Run "
+                "longer (n_warmup, n_samples); if that does not help there are several minima, or nothing bounds a parameter."
             )
         if few:
             least = min(self.convergence[n][1] for n in few)
@@ -136,7 +147,8 @@ class Posterior:
             )
         if self.n_divergent > MOST_DIVERGING * len(self):
             complaints.append(
-                f"{self.n_divergent} of {len(self)} draws diverged: a corner of the posterior may be left out. Raise target_accept."
+                f"{self.n_divergent} of {len(self)} draws diverged: a corner of the posterior may be left out. "
+                "Raise target_accept."
             )
         return complaints
 
@@ -146,7 +158,7 @@ class Posterior:
         notes = list(self.complaints)
         for name, limit in self.limits.items():
             text = f"{name} had neither an upper bound nor a prior: it was drawn below {limit:.4g}."
-            draws, top = self._draws(name), limit.value
+            draws, top = self.chains(name), limit.value
             if np.mean(draws > (1 - EDGE) * top) > FELT:
                 text += (
                     " The draws reach that limit, so the data do not bound it: state what you know in param_bounds or a prior."
@@ -176,10 +188,10 @@ class Posterior:
         Returns
         -------
         `~astropy.table.QTable`
-            Columns ``parameter``, ``median``, ``lower``, ``upper``, ``mean``, ``sigma`` (standard deviation), ``unit``, ``r_hat``,
-            ``ess`` and ``description``. Angles that go round are counted on from their mean direction.
+            Columns ``parameter``, ``median``, ``lower``, ``upper``, ``mean``, ``sigma`` (standard deviation), ``unit``,
+            ``r_hat``, ``ess`` and ``description``. Angles that go round are counted on from their mean direction.
         """
-        table = interval_table({name: self._draws(name).ravel() for name in self.names}, level)
+        table = interval_table({name: self.chains(name).ravel() for name in self.names}, level)
         table["unit"] = [PARAMETERS[name].display_unit.to_string() for name in self.names]
         table["r_hat"], table["ess"] = np.transpose(list(self.convergence.values()))
         table["description"] = [PARAMETERS[name].description for name in self.names]
@@ -190,7 +202,7 @@ class Posterior:
     @property
     def covariance(self):
         """Covariance of the draws in the order of ``names`` and in display units, shape (n_free, n_free)."""
-        return np.atleast_2d(np.cov([self._draws(name).ravel() for name in self.names]))
+        return np.atleast_2d(np.cov([self.chains(name).ravel() for name in self.names]))
 
     @named_keywords
     @in_float64

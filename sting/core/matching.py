@@ -16,8 +16,8 @@ from sting.core.transforms import wrap
 Points = Float[Array, "n 3"]
 
 #: Samples of the curve among which the search starts; Newton's method then finds the place itself.
-N_SAMPLES = 128
-N_NEWTON = 8
+N_SAMPLES = 64
+N_NEWTON = 5
 
 
 def _slope(path: Path, points: Points, weight: Points, u: Float[Array, " n"]) -> Float[Array, " n"]:

@@ -5,6 +5,7 @@ import importlib
 from sting.outputs.tables import check_folder, save_best_fit_params, save_optimisation_log, save_results
 
 _FIGURES = {
+    "plot_corner": "corner_plot",
     "plot_loss": "plots",
     "plot_morphology": "plots",
     "plot_param_correlations": "plots",

@@ -1,0 +1,113 @@
+"""The corner plot: every free parameter against every other."""
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from sting.messages import named_keywords, refuse, suggest
+from sting.outputs.plots import DATA, MODEL
+from sting.parameters import PARAMETERS
+
+__all__ = ["plot_corner"]
+
+#: Draws of a fit's covariance.
+N_DRAWN = 4000
+
+#: Quantiles that are marked: the median and one sigma on both sides.
+QUANTILES = (0.1587, 0.5, 0.8413)
+
+
+@named_keywords
+def plot_corner(result, *, fit=None, names=None, truth=None):
+    """Draw all pairs of free parameters with their contours of one and two sigma, and the distribution of each.
+
+    Parameters
+    ----------
+    result : `~sting.posterior.Posterior` or `~sting.fit_result.FitResult`
+        Draws, or a fit, of whose covariance some are made.
+    fit : `~sting.fit_result.FitResult`, optional
+        A fit whose best values and sigmas are drawn over the distributions, as normal curves.
+    names : list of str, optional
+        Free parameters to draw, in this order; by default all.
+    truth : dict, optional
+        Parameter name to a Quantity, marked by a line.
+
+    Returns
+    -------
+    `~matplotlib.figure.Figure`
+
+    Raises
+    ------
+    ImportError
+        If corner, of the extra ``posterior``, is missing.
+    ValueError
+        If a name is not that of a free parameter.
+
+    Examples
+    --------
+    >>> figure = plot_corner(posterior, fit=result)  # doctest: +SKIP
+    """
+    try:
+        import corner
+    except ImportError as error:
+        words = "plot_corner needs corner: install this package with its extra, pip install '.[posterior]' in its checkout."
+        raise ImportError(words) from error
+    names = list(result.names) if names is None else list(names)
+    for name in names:
+        if name not in result.names:
+            refuse("names", "be free parameters", repr(name), suggest(name, list(result.names)))
+    table = result.samples if hasattr(result, "samples") else result.sample(N_DRAWN, seed=0)
+    draws = {name: _unwound(name, table[name].value) for name in names}
+    size = 1.9 * len(names) + 0.8
+    figure = Figure(figsize=(size, size))
+    labels = [f"{PARAMETERS[n].tex} [{table[n].unit:latex_inline}]" if str(table[n].unit) else PARAMETERS[n].tex for n in names]
+    corner.corner(
+        np.transpose(list(draws.values())),
+        fig=figure,
+        labels=labels,
+        quantiles=QUANTILES,
+        levels=1 - np.exp(-(np.array([1, 2]) ** 2) / 2),
+        color=DATA,
+        bins=30,
+        smooth=1.0,
+        plot_datapoints=False,
+        label_kwargs={"fontsize": 10},
+        truths=None if truth is None else [_near(draws[n], n, truth.get(n)) for n in names],
+        truth_color=MODEL,
+        labelpad=0.02,
+    )
+    if fit is not None:
+        _draw_fit(figure, fit, draws)
+    return figure
+
+
+def _unwound(name, values):
+    """Angles counted on from their mean direction."""
+    period = PARAMETERS[name].period and 360.0
+    if not period:
+        return values
+    phase = np.radians(values)
+    middle = np.degrees(np.arctan2(np.sin(phase).mean(), np.cos(phase).mean())) % period
+    return middle + (values - middle + period / 2) % period - period / 2
+
+
+def _near(draws, name, value):
+    """Value of a Quantity in display units, an angle on the turn of the draws."""
+    if value is None:
+        return None
+    value = value.to_value(PARAMETERS[name].display_unit)
+    if PARAMETERS[name].period:
+        value += 360.0 * np.round((np.median(draws) - value) / 360.0)
+    return value
+
+
+def _draw_fit(figure, fit, draws):
+    """Normal curves of a fit over the distributions, scaled to as many draws."""
+    for i, (name, values) in enumerate(draws.items()):
+        ax = figure.axes[i * (len(draws) + 1)]
+        if name not in fit.names or not np.isfinite(fit.param_errors[name].value):
+            continue
+        middle, sigma = _near(values, name, fit.best_opt_params[name]), fit.param_errors[name].value
+        left, right = ax.get_xlim()
+        x = np.linspace(left, right, 200)
+        width = np.ptp(values) / 30
+        ax.plot(x, len(values) * width * np.exp(-(((x - middle) / sigma) ** 2) / 2) / (sigma * np.sqrt(2 * np.pi)), color=MODEL)

@@ -124,7 +124,7 @@ def _common(pairs):
 def _parameters(fits):
     """Columns of values and uncertainties of every parameter that any fit has."""
     columns = {}
-    for name, p in PARAMETERS.items():
+    for name in PARAMETERS:
         if name == "deltar":  # a step of sampling
             continue
         pairs = [_common([_parameter(name, member) for member in _members(fit)]) for fit in fits]

@@ -15,6 +15,7 @@ _MODULES = (
     "explorer",
     "extract_streamline",
     "gradient_descent",
+    "joint",
     "noise",
     "outputs",
     "parameters",
@@ -29,6 +30,7 @@ _MODULES = (
 _NAMES = {
     "ExplorerState": "explorer",
     "FitResult": "fit_result",
+    "JointResult": "joint_result",
     "PARAMETERS": "parameters",
     "PVCut": "position_velocity",
     "Posterior": "posterior",
@@ -38,6 +40,7 @@ _NAMES = {
     "compare": "comparison",
     "estimate_rms": "noise",
     "extract_streamer_subcube": "extract_streamline",
+    "fit_jointly": "joint",
     "fit_streamline": "gradient_descent",
     "pv_cut": "position_velocity",
     "reduce_to_1D": "extract_streamline",

@@ -5,6 +5,7 @@ from astropy import units as u
 from astropy.table import QTable
 
 from sting.fit_result import FitResult
+from sting.joint_result import JointResult
 from sting.messages import refuse
 from sting.parameters import PARAMETERS
 
@@ -19,7 +20,7 @@ def compare(results):
 
     Parameters
     ----------
-    results : dict or iterable of `~sting.fit_result.FitResult`
+    results : dict or iterable of `~sting.fit_result.FitResult` or `~sting.joint_result.JointResult`
         The fits; a dict names them.
 
     Returns
@@ -28,7 +29,7 @@ def compare(results):
         A row for each fit: ``fit`` (its name), ``data`` (a number, the same for fits of the same points and residuals), ``loss``,
         ``chi2``, ``n_data``, ``n_free``, ``dof``, ``aicc``, ``delta_aicc``, ``weight``, ``bic``, ``success``, the specific
         ``energy`` (km2/s2, negative is bound) and every parameter with its uncertainty (``..._sigma``; 0 if it was fixed, NaN if
-        it is no parameter of that fit).
+        it is no parameter of that fit, or not the same for all streamers of a joint fit).
 
     Raises
     ------
@@ -74,47 +75,68 @@ def compare(results):
 
 def _named(results):
     """The fits by their names."""
-    if isinstance(results, FitResult):
+    if isinstance(results, FitResult | JointResult):
         results = [results]
     try:
         named = dict(results) if hasattr(results, "items") else {f"fit {k}": fit for k, fit in enumerate(results, 1)}
     except TypeError:
         named = {"": results}
     for name, fit in named.items():
-        if not isinstance(fit, FitResult):
+        if not isinstance(fit, FitResult | JointResult):
             refuse("results", "hold results of fits", f"{type(fit).__name__} as {name!r}", "See fit_streamline.", TypeError)
     if not named:
         refuse("results", "hold at least one fit", "none", "Write compare({'free': result, 'fixed': other}).")
     return named
 
 
+def _members(fit):
+    """The fits of single streamers that a fit is of."""
+    return list(fit.fits.values()) if isinstance(fit, JointResult) else [fit]
+
+
 def _data_numbers(fits):
     """Numbers from 1, the same for fits whose losses can be compared."""
-    seen = []
-    for fit in fits:
-        what = fit.settings.matching, fit.settings.loss_method, *(fit.problem[part].tobytes() for part in ("points", "sigma"))
-        seen.append(what)
+    seen = [tuple(sorted(map(_data_of, _members(fit)))) for fit in fits]
     return np.array([1 + list(dict.fromkeys(seen)).index(what) for what in seen])
 
 
+def _data_of(fit):
+    return fit.settings.matching, fit.settings.loss_method, *(fit.problem[part].tobytes() for part in ("points", "sigma"))
+
+
 def _energies(fits):
-    rows = [next(row for row in fit.derived() if row["quantity"] == "energy") for fit in fits]
-    return {
-        name: u.Quantity([row[column] * u.Unit(row["unit"]) for row in rows])
-        for name, column in (("energy", "value"), ("energy_sigma", "sigma"))
-    }
+    found = [_common([_energy(member) for member in _members(fit)]) for fit in fits]
+    return {name: u.Quantity([pair[k] for pair in found]) for k, name in enumerate(("energy", "energy_sigma"))}
+
+
+def _energy(fit):
+    row = next(row for row in fit.derived() if row["quantity"] == "energy")
+    return tuple(row[column] * u.Unit(row["unit"]) for column in ("value", "sigma"))
+
+
+def _common(pairs):
+    """Value and uncertainty that all members of a fit have, or NaN."""
+    value, sigma = pairs[0]
+    same = all(np.isclose(other.value, value.value, rtol=1e-9, atol=0, equal_nan=True) for other, _ in pairs)
+    return (value, sigma) if same else (np.nan * value.unit, np.nan * value.unit)
 
 
 def _parameters(fits):
     """Columns of values and uncertainties of every parameter that any fit has."""
     columns = {}
-    for name, p in PARAMETERS.items():
+    for name in PARAMETERS:
         if name == "deltar":  # a step of sampling
             continue
-        values = [(fit.best_opt_params | fit.fixed_params).get(name, np.nan * p.display_unit) for fit in fits]
-        if np.isfinite(u.Quantity(values)).any():
-            columns[name] = u.Quantity(values)
-            zero = [np.where(np.isfinite(value), 0, np.nan) * p.display_unit for value in values]
-            sigmas = [fit.param_errors.get(name, z) for fit, z in zip(fits, zero, strict=True)]
-            columns[f"{name}_sigma"] = u.Quantity(sigmas)
+        pairs = [_common([_parameter(name, member) for member in _members(fit)]) for fit in fits]
+        values, sigmas = (u.Quantity(part) for part in zip(*pairs, strict=True))
+        if np.isfinite(values).any():
+            columns |= {name: values, f"{name}_sigma": sigmas}
     return columns
+
+
+def _parameter(name, fit):
+    """Value and uncertainty of a parameter: 0 if it was fixed, NaN if the fit has no such parameter."""
+    unit = PARAMETERS[name].display_unit
+    value = (fit.best_opt_params | fit.fixed_params).get(name, np.nan * unit)
+    zero = np.where(np.isfinite(value), 0, np.nan) * unit
+    return value, fit.param_errors.get(name, zero)

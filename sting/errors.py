@@ -76,6 +76,63 @@ class Uncertainties:
             return float("inf")
         return float(np.sqrt(max(jacobian @ self.coordinate_covariance @ jacobian, 0.0)))
 
+    def part(self, index, rows, coordinates, named):
+        """Return what concerns a part of the parameters: one streamer of a joint fit.
+
+        Parameters
+        ----------
+        index : `~numpy.ndarray` of int
+            Its optimiser coordinates.
+        rows : slice
+            Its rows in ``covariance``.
+        coordinates : dict of str
+            For what its coordinates are called here, what they are called in the part.
+        named : dict of str
+            For what its named parameters are called in the part, what they are called here.
+
+        Returns
+        -------
+        `Uncertainties`
+        """
+        flat = [{coordinates[name]: share for name, share in one.items() if name in coordinates} for one in self.flat]
+        return Uncertainties(
+            coordinate_covariance=self.coordinate_covariance[np.ix_(index, index)],
+            covariance=self.covariance[rows, rows],
+            sigma={name: self.sigma[here] for name, here in named.items()},
+            flat=[direction for direction in flat if direction],
+            flat_directions=self.flat_directions[[bool(direction) for direction in flat]][:, index],
+            at_bound=[coordinates[name] for name in self.at_bound if name in coordinates],
+            gain=self.gain,
+            positive=self.positive,
+        )
+
+    def notes(self, user_name=str):
+        """Say what the user should know: flat directions, bounds, and whether the descent did not end in a minimum.
+
+        Parameters
+        ----------
+        user_name : callable, optional
+            Turns the name of a parameter into the one by which the user knows it.
+
+        Returns
+        -------
+        list of str
+        """
+        notes = [
+            f"Exactly flat direction: {', '.join(map(user_name, direction))} move together without any change of RA, Dec and "
+            "velocity; only fixing one of them or a prior constrains them."
+            for direction in self.flat
+        ]
+        notes += [f"{user_name(name)} ended at a bound; its uncertainty is one-sided." for name in self.at_bound]
+        if not self.positive:
+            notes.append(
+                "The Hessian is not positive: the uncertainties are those of Gauss and Newton. "
+                "Run more epochs or optimizer='lbfgs'."
+            )
+        elif self.gain >= MINIMUM_GAIN:
+            notes.append("The descent did not end in a minimum. Run more epochs or optimizer='lbfgs'.")
+        return notes
+
 
 def _moves(jacobian, flat_rows):
     """Which rows of ``jacobian``, shape (m, n_model), change along any of the flat directions."""
@@ -108,9 +165,15 @@ def _at_bound(x, problem, gradient):
     return (problem["free"] > 0) & (low | high)
 
 
-def _one_sided_sigma(index, found):
-    """Distance from a bound at which the loss has risen by one, for the parameter at ``index`` of the model alone."""
-    slope_of_value = np.asarray(found["d_named"])[index, index]
+def _rows_of(problem):
+    """Row and coordinate of each named parameter that is itself a coordinate; a shared one has a row for each member."""
+    members = problem.get("index") or (np.arange(len(MODEL_PARAMETERS)),)
+    return [(len(NAMED_PARAMETERS) * k + i, int(j)) for k, index in enumerate(members) for i, j in enumerate(index)]
+
+
+def _one_sided_sigma(row, index, found):
+    """Distance from a bound at which the loss has risen by one, for the parameter of a row and a coordinate alone."""
+    slope_of_value = np.asarray(found["d_named"])[row, index]
     if abs(slope_of_value) < 1e-300:
         return 0.0
     jacobian = np.asarray(found["d_residuals"])[:, index] / slope_of_value
@@ -120,7 +183,7 @@ def _one_sided_sigma(index, found):
 
 
 @in_float64
-def estimate_uncertainties(x, problem, settings):
+def estimate_uncertainties(x, problem, settings, names=(MODEL_PARAMETERS, NAMED_PARAMETERS)):
     """Estimate the covariance of a fit at the optimiser coordinates ``x``.
 
     The loss being chi2 (-2 ln L), the covariance is 2 inv(Hessian), propagated by the Jacobian to the named parameters.
@@ -136,6 +199,8 @@ def estimate_uncertainties(x, problem, settings):
         Problem of the fit, see `sting.core.likelihood`.
     settings : `sting.core.likelihood.Settings`
         Which program is used.
+    names : tuple, optional
+        What the coordinates and the named parameters are called, the same name twice where a joint fit has twice the same.
 
     Returns
     -------
@@ -175,15 +240,16 @@ def estimate_uncertainties(x, problem, settings):
     flat_rows[:, inner] = rows[flat]
     sigma = np.sqrt(np.maximum(np.diag(covariance), 0.0))
     sigma[_moves(d_named, flat_rows)] = np.inf
-    for index in np.flatnonzero(bound):
-        sigma[index] = _one_sided_sigma(index, found)
+    for row, index in _rows_of(problem):
+        if bound[index]:
+            sigma[row] = _one_sided_sigma(row, index, found)
     return Uncertainties(
         coordinate_covariance=coordinate_covariance,
         covariance=covariance,
-        sigma=dict(zip(NAMED_PARAMETERS, sigma.tolist(), strict=True)),
-        flat=[_share(row) for row in flat_rows],
+        sigma=dict(zip(names[1], sigma.tolist(), strict=True)),
+        flat=[_share(row, names[0]) for row in flat_rows],
         flat_directions=flat_rows,
-        at_bound=[MODEL_PARAMETERS[i] for i in np.flatnonzero(bound)],
+        at_bound=[names[0][i] for i in np.flatnonzero(bound)],
         gain=float(gradient @ inverse @ gradient / 2),
         positive=positive,
     )
@@ -194,11 +260,11 @@ def _is_positive(matrix):
     return bool(np.isfinite(values).all() and values.min() > 1e-12 * values.max())
 
 
-def _share(row):
+def _share(row, names):
     """Name what moves along a direction in optimiser coordinates, the largest share first."""
     share = row / row[np.argmax(np.abs(row))]
     order = np.argsort(-np.abs(share))
-    return {MODEL_PARAMETERS[i]: float(share[i]) for i in order if abs(share[i]) > 1e-3}
+    return {names[i]: float(share[i]) for i in order if abs(share[i]) > 1e-3}
 
 
 def sample_coordinates(x, covariance, n, seed=None):

@@ -15,22 +15,14 @@ from sting.core import sky
 from sting.core.descent import Stop
 from sting.core.likelihood import MODEL_PARAMETERS, NAMED_PARAMETERS, Settings, match, named_vector, parameters, path_of
 from sting.derived import DERIVED, derived_table, infall_rate, infall_rate_profile
-from sting.errors import MINIMUM_GAIN, Uncertainties, estimate_uncertainties, sample_coordinates
+from sting.errors import Uncertainties, estimate_uncertainties, sample_coordinates
 from sting.files import existing_file, write_text
 from sting.messages import in_float64, refuse
+from sting.outcome import Outcome
 from sting.parameters import PARAMETERS, ROTATIONS, to_quantity
 from sting.stream_lines_grad import streamline
 
 __all__ = ["FitResult"]
-
-_REASONS = {
-    Stop.N_EPOCHS: "all epochs were run (n_epochs)",
-    Stop.LOSS_THRESHOLD: "the loss stayed below loss_threshold",
-    Stop.GRADIENT_TOL: "the gradient stayed below gradient_tol",
-    Stop.PATIENCE: "the loss improved no more (early_stopping_patience)",
-    Stop.NOT_FINITE: "the loss became infinite or NaN; try another start or tighter bounds",
-    Stop.BY_CALLER: "it was stopped by the caller",
-}
 
 
 @partial(jax.jit, static_argnames=("settings", "n_points"))
@@ -51,7 +43,7 @@ def _matched(x, problem, settings):
 
 
 @dataclass(frozen=True, eq=False)
-class FitResult:
+class FitResult(Outcome):
     """Result of `~sting.gradient_descent.fit_streamline`.
 
     It unpacks as ``best_opt_params, loss_history, param_errors``.
@@ -123,16 +115,6 @@ class FitResult:
         return self
 
     @property
-    def loss_history(self):
-        """Loss at each epoch, the start being epoch 0."""
-        return self.history[:, 0]
-
-    @property
-    def loss(self):
-        """Smallest loss (chi2 plus priors)."""
-        return float(np.nanmin(self.loss_history))
-
-    @property
     def chi2(self):
         """Sum of the squared residuals of the data at the best epoch, in units of their uncertainties."""
         return float(self.history[self.best_epoch, 2:5].sum())
@@ -152,65 +134,9 @@ class FitResult:
         return len(self.names) - len(self.uncertainties.flat)
 
     @property
-    def dof(self):
-        """Number of degrees of freedom, to which `loss` may be compared."""
-        return self.n_data - self.n_free
-
-    @property
-    def aicc(self):
-        """Information criterion of Akaike, corrected for few data (Hurvich & Tsai 1989, doi:10.1093/biomet/76.2.297).
-
-        Infinite where there are hardly more measurements than parameters.
-        """
-        k, left = self.n_free, self.n_data - self.n_free - 1
-        return self.loss + 2 * k + 2 * k * (k + 1) / left if left > 0 else math.inf
-
-    @property
-    def bic(self):
-        """Information criterion of Schwarz, the Bayesian one (1978, doi:10.1214/aos/1176344136)."""
-        return self.loss + self.n_free * math.log(self.n_data)
-
-    @property
-    def best_epoch(self):
-        """Epoch of the smallest loss."""
-        return int(np.nanargmin(self.loss_history))
-
-    @property
-    def success(self):
-        """Whether the descent ended in a minimum whose every direction is constrained and no parameter at a bound."""
-        found = self.uncertainties
-        return found.gain < MINIMUM_GAIN and found.positive and not found.flat and not found.at_bound
-
-    @property
-    def status(self):
-        """Why the descent ended and whether it ended in a minimum, in a sentence."""
-        gain = self.uncertainties.gain
-        place = "in a minimum" if gain < MINIMUM_GAIN and self.uncertainties.positive else "not in a minimum"
-        return (
-            f"Stopped after {len(self.history) - 1} epochs because {_REASONS[self.stop]}; smallest loss {self.loss:.6g} at epoch "
-            f"{self.best_epoch}, {place} (a Newton step would gain {gain:.2g})."
-        )
-
-    @property
     def notes(self):
         """What the user should know of this fit, a list of sentences."""
-        found = self.uncertainties
-        notes = []
-        for direction in found.flat:
-            names = [self._user_name(name) for name in direction]
-            notes.append(
-                f"Exactly flat direction: {', '.join(names)} move together without any change of RA, Dec and velocity; "
-                "only fixing one of them or a prior constrains them."
-            )
-        for name in found.at_bound:
-            notes.append(f"{self._user_name(name)} ended at a bound; its uncertainty is one-sided.")
-        if not found.positive:
-            notes.append(
-                "The Hessian is not positive: the uncertainties are those of Gauss and Newton. "
-                "Run more epochs or optimizer='lbfgs'."
-            )
-        elif found.gain >= MINIMUM_GAIN:
-            notes.append("The descent did not end in a minimum. Run more epochs or optimizer='lbfgs'.")
+        notes = self.uncertainties.notes(self._user_name)
         if "r0" in self.names and self._starts_at_the_data():
             notes.append(
                 "The outermost point is compared with the very start of the model: r0 is set by where the data end. "
@@ -406,12 +332,6 @@ class FitResult:
     def __repr__(self):
         free = ", ".join(f"{n} = {_plus_minus(v, self.param_errors[n])}" for n, v in self.best_opt_params.items())
         return f"<FitResult: loss {self.loss:.5g}; {free}>"
-
-    def _goodness_words(self):
-        return (
-            f"chi2 {self.chi2:.5g}; {self.n_data} independent residuals, those of priors included, for {self.n_free} parameters, "
-            f"that is {self.dof} degrees of freedom; AICc {self.aicc:.5g}, BIC {self.bic:.5g}."
-        )
 
     def summary(self):
         """Return the fit in words and tables, as text.

@@ -1,21 +1,20 @@
 """The fit: parameters, data and options in, a `~sting.fit_result.FitResult` out."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 
 import jax
 import numpy as np
 from astropy import units as u
 from tqdm.auto import tqdm
 
-from sting.core.descent import Stop, run_chunk, start
 from sting.core.likelihood import loss_and_parts, match, parameters, path_of
 from sting.fit_result import FitResult
 from sting.messages import check_whole, in_float64, named_keywords, refuse
 from sting.parameters import check_distance, check_parameters, to_internal, to_quantity
 from sting.problem import state_data, state_fit, state_model
 from sting.search import iterate_minima
+from sting.steps import Snapshot, descend, exhaust
 from sting.stream_lines_grad import Streamline, streamline
 
 __all__ = [
@@ -189,37 +188,6 @@ def _either(name, value, alias):
     return alias if value is None else value
 
 
-@dataclass(frozen=True, eq=False)
-class Snapshot:
-    """State of a descent between two chunks of epochs.
-
-    Attributes
-    ----------
-    epoch : int
-        Epochs done.
-    n_epochs : int
-        Epochs at the most.
-    loss : float
-        Loss of the last epoch.
-    best_loss : float
-        Smallest loss so far.
-    losses : `~numpy.ndarray`
-        Loss at each of the epochs since the snapshot before.
-    """
-
-    epoch: int
-    n_epochs: int
-    loss: float
-    best_loss: float
-    losses: np.ndarray
-    _make_result: Callable[[], FitResult]
-
-    @cached_property
-    def result(self):
-        """The fit if it were stopped here, a `~sting.fit_result.FitResult` that is made when asked for."""
-        return self._make_result()
-
-
 def iterate_fit(initial_opt_params, fixed_params, streamer, distance, **keywords):
     """Run a fit step by step: a generator that yields a `Snapshot` every 50 epochs and after the last one.
 
@@ -256,31 +224,7 @@ def iterate_fit(initial_opt_params, fixed_params, streamer, distance, **keywords
     problem |= state_data(streamer.data, streamer.uncertainties)
     _, free, fixed = prepare_model_params(initial_opt_params, fixed_params)
     result = partial(FitResult, tuple(free), fixed, check_distance(distance) * u.pc, problem=problem, settings=settings)
-    return _descend(x, problem, options, settings, result)
-
-
-def _descend(x, problem, options, settings, make_result):
-    # between two steps the caller's own code runs, in its own precision: each step enters float64 by itself
-    step = in_float64(lambda state: jax.device_get(run_chunk(state, problem, options, settings)))
-    # the start as plain arrays, like the states that follow: one program, and one entry in its cache
-    state, rows = in_float64(lambda: jax.device_get(start(x, options, settings)))(), []
-    while int(state["stop"]) == Stop.RUNNING:
-        state, new = step(state)
-        rows.append(new[np.isfinite(new).any(axis=1)])
-        losses = rows[-1][:, 0]
-        yield Snapshot(
-            epoch=int(state["epoch"]) - 1,
-            n_epochs=int(options["n_epochs"]),
-            loss=float(losses[-1]),
-            best_loss=float(state["best"]["loss"]),
-            losses=losses,
-            _make_result=partial(_result_of, make_result, state, tuple(rows)),
-        )
-
-
-def _result_of(make_result, state, rows):
-    stop = Stop(int(state["stop"])) or Stop.BY_CALLER
-    return make_result(x=state["best"]["x"], history=np.concatenate(rows), stop=stop)
+    return descend(x, problem, options, settings, result)
 
 
 @named_keywords
@@ -435,7 +379,7 @@ def fit_streamline(
     if n_starts > 1 or isinstance(initial_opt_params, str):
         result = _search(*state, options, n_starts, seed, progress, callback)
     else:
-        result = _run(iterate_fit(*state, **options), n_epochs, progress, callback)
+        result = exhaust(iterate_fit(*state, **options), n_epochs, progress, callback)
     if save_folder is not None or show_plots:
         from sting import outputs
 
@@ -453,7 +397,7 @@ def _search(initial_opt_params, fixed_params, streamer, distance, options, n_sta
             fit = partial(iterate_fit, found.params, fixed_params, streamer, distance, **options)
             if callback is not None and callback(_snapshot_of(found, fit, options["n_epochs"])):
                 return _with_minima(next(fit()).result, found.minima)
-    return _with_minima(_run(fit(), options["n_epochs"], progress, callback), found.minima)
+    return _with_minima(exhaust(fit(), options["n_epochs"], progress, callback), found.minima)
 
 
 def _snapshot_of(found, fit, n_epochs):
@@ -471,15 +415,3 @@ def _with_minima(result, minima):
         for name, value in result.best_opt_params.items():
             minima[name][0] = value
     return replace(result, minima=minima)
-
-
-def _run(steps, n_epochs, progress, callback):
-    """Exhaust the steps of a fit with a progress bar; the first one, which compiles, is announced."""
-    with tqdm(total=n_epochs, unit="epoch", desc="compiling", disable=not progress, leave=True) as bar:
-        for snapshot in steps:
-            bar.set_description("fitting", refresh=False)
-            bar.set_postfix(loss=f"{snapshot.best_loss:.5g}", refresh=False)
-            bar.update(snapshot.epoch - bar.n)
-            if callback is not None and callback(snapshot):
-                break
-    return snapshot.result

@@ -104,8 +104,21 @@ def _n_radii(free, fixed, bounds):
 
 
 @in_float64
-def state_model(initial, fixed, distance, *, bounds=None, priors=None, matching="nearest", loss_method=1, optimizer="adam"):
+def state_model(
+    initial,
+    fixed,
+    distance,
+    *,
+    bounds=None,
+    priors=None,
+    matching="nearest",
+    loss_method=1,
+    optimizer="adam",
+    keep_rotation=False,
+):
     """Check a model, its bounds and priors and the kind of fit.
+
+    A free rotation without bounds is optimised as mu, but for ``keep_rotation``.
 
     Returns the problem of the core (still without data), the program to run and the optimiser coordinates of the start.
     """
@@ -117,7 +130,7 @@ def state_model(initial, fixed, distance, *, bounds=None, priors=None, matching=
     distance = check_distance(distance)
     n_radii = _n_radii(free, fixed, bounds) if matching == "stretch" else 0
     rotation = rotation_name(free | fixed)
-    if rotation in free and rotation not in bounds:
+    if rotation in free and rotation not in bounds and not keep_rotation:
         # without bounds of its own the rotation is optimised as mu, which always has them
         given = free | fixed
         mu = float(mu_from(rotation, given[rotation], given["r0"], given["mass"]))
@@ -166,8 +179,11 @@ def state_fit(
     priors=None,
     matching="nearest",
     optimizer="adam",
+    keep_rotation=False,
 ):
     """Check everything about a fit but its data: the keywords are those of `~sting.gradient_descent.fit_streamline`.
+
+    And ``keep_rotation``, see `state_model`.
 
     Returns what `state_model` returns and the options of the descent.
     """
@@ -182,6 +198,7 @@ def state_fit(
         matching=matching,
         loss_method=loss_method,
         optimizer=optimizer,
+        keep_rotation=keep_rotation,
     )
     positive = {
         "learning_rate": learning_rate,

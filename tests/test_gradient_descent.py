@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from astropy import units as u
 
-from sting import gradient_descent, synthetic
+from sting import steps, synthetic
+from sting.core.descent import run_chunk
 from sting.extract_streamline import Streamer
 from sting.gradient_descent import evaluate_initial_guess, fit_streamline, iterate_fit, prepare_model_params
 from sting.stream_lines_grad import streamline
@@ -209,14 +210,14 @@ def test_same_fit_from_another_thread_and_without_touching_precision(points):
 
 def test_one_program_serves_all_chunks_and_the_next_fit(points):
     start, fixed = split("r0", r0=0.8)
-    programs = gradient_descent.run_chunk._cache_size()
+    programs = run_chunk._cache_size()
     # a kind of fit that no other test of this file asks for
     kind = {"matching": "stretch", "loss_method": 1, "param_bounds": {"r0": (1000, 5000) * u.au}}
     fit(start, fixed, points, n_epochs=160, **kind)
-    assert gradient_descent.run_chunk._cache_size() == programs + 1
+    assert run_chunk._cache_size() == programs + 1
     start, fixed = split("r0", "phi0", r0=0.9)
     fit(start, fixed, points, n_epochs=30, priors={"phi0": (60, 1) * u.deg}, learning_rate=0.01, **kind)
-    assert gradient_descent.run_chunk._cache_size() == programs + 1
+    assert run_chunk._cache_size() == programs + 1
 
 
 def test_callback_stops_and_keeps_the_best(points):
@@ -314,7 +315,7 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_refuses_before_any_work(case, points, tmp_path, monkeypatch):
     arguments, message = BAD[case]
-    monkeypatch.setattr(gradient_descent, "run_chunk", lambda *_: pytest.fail("the fit was started"))
+    monkeypatch.setattr(steps, "run_chunk", lambda *_: pytest.fail("the fit was started"))
     defaults = {"start": {"r0": 2500 * u.au}, "fixed": without("x"), "streamer": points, "distance": 293}
     given = defaults | arguments
     keywords = {key: value for key, value in given.items() if key not in defaults}

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from sting.core.likelihood import Problem, Settings, loss, loss_and_parts
+from sting.core.likelihood import JointSettings, Problem, Settings, loss, loss_and_parts, n_parts
 from sting.core.transforms import project
 
 #: Epochs in one call of `run_chunk`.
@@ -40,7 +40,7 @@ def _evaluate(x, problem, settings):
     return {"loss": value, "parts": parts, "gradient": gradient}
 
 
-def start(x: Float[Array, " n"], options, settings: Settings):
+def start(x: Float[Array, " n"], options, settings: Settings | JointSettings):
     """State of a descent before its first evaluation."""
     state = {
         "x": jnp.asarray(x),
@@ -113,13 +113,13 @@ def _epoch(state, problem, options, settings):
 
 
 @partial(jax.jit, static_argnames="settings")
-def run_chunk(state, problem: Problem, options, settings: Settings):
+def run_chunk(state, problem: Problem, options, settings: Settings | JointSettings):
     """Run up to `CHUNK` epochs.
 
-    Returns the new state and an array with a row for each epoch done (the others are NaN): loss, gradient norm, the four parts
-    of the loss and the coordinates.
+    Returns the new state and an array with a row for each epoch done (the others are NaN): loss, gradient norm, the parts of the
+    loss and the coordinates.
     """
-    rows = jnp.full((CHUNK, 6 + state["x"].size), jnp.nan)
+    rows = jnp.full((CHUNK, 2 + n_parts(settings) + state["x"].size), jnp.nan)
 
     def unfinished(carry):
         state, _, done = carry

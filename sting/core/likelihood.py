@@ -2,6 +2,9 @@
 
 A *problem* is a dict of arrays (data, supports, which parameters are free, priors); a `Settings` says which program is compiled.
 A second fit with other numbers in the same shapes therefore compiles nothing.
+
+The problem of a joint fit holds those of its ``members`` and, for each, the ``index`` of its coordinates among all and which of
+its priors are ``counted``; with it go `JointSettings`.
 """
 
 import inspect
@@ -23,7 +26,7 @@ MODEL_PARAMETERS = tuple(name for name in inspect.signature(make_path).parameter
 #: The parameters that priors and results may speak of: those above and the two other ways to state the rotation.
 NAMED_PARAMETERS = (*MODEL_PARAMETERS, "rc", "omega")
 
-Problem = dict[str, Float[Array, "..."] | dict[str, Float[Array, "..."]]]
+Problem = dict[str, Float[Array, "..."] | dict[str, Float[Array, "..."]] | tuple]
 
 
 class Settings(NamedTuple):
@@ -34,6 +37,26 @@ class Settings(NamedTuple):
     loss_method: int = 1
     optimizer: str = "adam"
     n_radii: int = 0  # samples of the stretch matching
+
+
+class JointSettings(NamedTuple):
+    """What is compiled into the program of a joint fit (hashable)."""
+
+    members: tuple[Settings, ...]
+
+    @property
+    def optimizer(self) -> str:
+        """The same for all members."""
+        return self.members[0].optimizer
+
+
+#: Parts of the loss of one member: chi2 of the three observables and the priors' penalty.
+N_PARTS = 4
+
+
+def n_parts(settings: Settings | JointSettings) -> int:
+    """Number of parts that `loss_and_parts` returns."""
+    return N_PARTS * (len(settings.members) if isinstance(settings, JointSettings) else 1)
 
 
 def parameters(x: Float[Array, " n"], problem: Problem, settings: Settings) -> dict[str, Float[Array, ""]]:
@@ -97,29 +120,66 @@ def residuals(x: Float[Array, " n"], problem: Problem, settings: Settings):
     return data_residuals(model, problem, settings), prior_residuals, 100 * jax.nn.relu(named["mu"] / LARGEST_MU - 1)
 
 
-def loss_and_parts(x: Float[Array, " n"], problem: Problem, settings: Settings):
-    """Loss (chi2 + priors) and its parts: chi2 of the three observables and the priors' penalty."""
+def _members(x, problem, settings):
+    """Coordinates, problem, settings and counted priors of each member of a joint problem."""
+    each = zip(problem["index"], problem["members"], settings.members, problem["counted"], strict=True)
+    return [(x[index], member, one, counted) for index, member, one, counted in each]
+
+
+def loss_and_parts(x: Float[Array, " n"], problem: Problem, settings: Settings | JointSettings):
+    """Loss (chi2 + priors) and its parts: chi2 of the three observables and the priors' penalty.
+
+    The parts of a joint problem are those of its members in turn, each with all priors on its parameters; in the loss a prior on
+    a shared parameter counts once.
+    """
+    if isinstance(settings, JointSettings):
+        return _joint_loss_and_parts(x, problem, settings)
     data, prior, barrier = residuals(x, problem, settings)
     parts = jnp.concatenate([jnp.sum(data**2, axis=0), jnp.sum(prior**2)[None]])
     return jnp.sum(parts) + barrier**2, parts
 
 
-def loss(x: Float[Array, " n"], problem: Problem, settings: Settings) -> Float[Array, ""]:
+def _joint_loss_and_parts(x, problem, settings):
+    total, parts = 0.0, []
+    for own_x, member, one, counted in _members(x, problem, settings):
+        data, prior, barrier = residuals(own_x, member, one)
+        chi2 = jnp.sum(data**2, axis=0)
+        total += jnp.sum(chi2) + jnp.sum(counted * prior**2) + barrier**2
+        parts += [chi2, jnp.sum(prior**2)[None]]
+    return total, jnp.concatenate(parts)
+
+
+def loss(x: Float[Array, " n"], problem: Problem, settings: Settings | JointSettings) -> Float[Array, ""]:
     """Loss alone."""
     return loss_and_parts(x, problem, settings)[0]
 
 
+def _outputs(x, problem, settings):
+    """All residuals, whose squares add up to the loss, and the values of the named parameters, of each member in turn."""
+    if isinstance(settings, JointSettings):
+        found = [
+            _outputs(own_x, member | {"prior": _scaled(member["prior"], counted)}, one)
+            for own_x, member, one, counted in _members(x, problem, settings)
+        ]
+        return {name: jnp.concatenate([each[name] for each in found]) for name in found[0]}
+    named = parameters(x, problem, settings)
+    data, prior, barrier = residuals(x, problem, settings)
+    return {"residuals": jnp.concatenate([data.ravel(), prior, barrier[None]]), "named": _vector(named)}
+
+
+def _scaled(prior, counted):
+    return prior | {"inverse_sigma": prior["inverse_sigma"] * counted}
+
+
 @partial(jax.jit, static_argnames="settings")
-def linearise(x: Float[Array, " n"], problem: Problem, settings: Settings):
+def linearise(x: Float[Array, " n"], problem: Problem, settings: Settings | JointSettings):
     """All residuals at ``x`` and the values of the named parameters, each with its Jacobian.
 
-    The loss is r.r and its gradient 2 J^T r.
+    The loss is r.r and its gradient 2 J^T r. Those of a joint problem stand one member after the other.
     """
 
     def outputs(x):
-        named = parameters(x, problem, settings)
-        data, prior, barrier = residuals(x, problem, settings)
-        found = {"residuals": jnp.concatenate([data.ravel(), prior, barrier[None]]), "named": _vector(named)}
+        found = _outputs(x, problem, settings)
         return found, found
 
     jacobian, value = jax.jacfwd(outputs, has_aux=True)(x)

@@ -2,7 +2,13 @@
 
 import importlib
 
-from sting.outputs.tables import check_folder, save_best_fit_params, save_optimisation_log, save_results
+from sting.outputs.tables import (
+    check_folder,
+    save_best_fit_params,
+    save_joint_results,
+    save_optimisation_log,
+    save_results,
+)
 
 _FIGURES = {
     "plot_corner": "corner_plot",
@@ -14,7 +20,14 @@ _FIGURES = {
     "plot_vel_radius": "plots",
 }
 
-__all__ = ["check_folder", "save_best_fit_params", "save_optimisation_log", "save_results", *_FIGURES]
+__all__ = [
+    "check_folder",
+    "save_best_fit_params",
+    "save_joint_results",
+    "save_optimisation_log",
+    "save_results",
+    *_FIGURES,
+]
 
 
 def __getattr__(name):

@@ -9,7 +9,7 @@ import numpy as np
 
 from sting.messages import refuse
 
-__all__ = ["check_folder", "save_best_fit_params", "save_optimisation_log", "save_results"]
+__all__ = ["check_folder", "save_best_fit_params", "save_joint_results", "save_optimisation_log", "save_results"]
 
 
 def check_folder(folder):
@@ -123,17 +123,84 @@ def save_results(result, streamer, folder="sting_results", *, v_lsr=None, show=F
     --------
     >>> save_results(result, streamer, "sting_results")  # doctest: +SKIP
     """
+    if folder is not None:
+        check_folder(folder)
+    figures = _figures(result, streamer, v_lsr)
+    return _save(folder, show, figures, lambda temporary: _write_fit(result, temporary))
+
+
+def save_joint_results(result, streamers, folder="sting_results", *, show=False):
+    """Write everything of a joint fit into a folder: the fit as a whole, and in a folder of its own what concerns each streamer.
+
+    Parameters
+    ----------
+    result : `~sting.joint_result.JointResult`
+        The fit.
+    streamers : dict of `~sting.streamer.Streamer`
+        The data that were fitted, by the names of the streamers.
+    folder : str, path-like or None, optional
+        Created if missing; files of the same names are replaced, all others left alone. None writes nothing.
+    show : bool, optional
+        Whether to show the figures as well.
+
+    Returns
+    -------
+    list of `~pathlib.Path`
+        The files written.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be written.
+
+    Examples
+    --------
+    >>> save_joint_results(result, {"HC3N": streamer, "H2CO": other}, "sting_results")  # doctest: +SKIP
+    """
     from sting.outputs import plots
 
     if folder is not None:
         check_folder(folder)
-    figures = {
+    figures = {"loss_history.png": plots.plot_loss(result)}
+    for name, fit in result.fits.items():
+        figures |= {f"{name}/{file}": figure for file, figure in _figures(fit, streamers[name], None).items()}
+
+    return _save(folder, show, figures, lambda temporary: _write_joint_fit(result, temporary))
+
+
+def _figures(result, streamer, v_lsr):
+    from sting.outputs import plots
+
+    return {
         "best_fit_morphology.png": plots.plot_morphology(result, streamer),
         "best_fit_vel_radius.png": plots.plot_vel_radius(result, streamer, v_lsr=v_lsr),
         "loss_history.png": plots.plot_loss(result),
         "parameter_correlation_matrix.png": plots.plot_param_correlations(result),
         "streamline_samples.png": plots.plot_streamline_covariance_samples(result, streamer, v_lsr=v_lsr, seed=0),
     }
+
+
+def _write_tables(result, folder):
+    save_best_fit_params(result, folder / "best_fit_params.json")
+    save_optimisation_log(result, folder / "optimisation_log.csv")
+
+
+def _write_fit(result, folder):
+    _write_tables(result, folder)
+    result.write(folder / "best_fit.ecsv")
+
+
+def _write_joint_fit(result, folder):
+    result.write(folder / "best_fit.ecsv")
+    for name, fit in result.fits.items():
+        (folder / name).mkdir()
+        _write_tables(fit, folder / name)
+
+
+def _save(folder, show, figures, write):
+    """Show figures; write them and what ``write`` writes into a temporary folder, and move all into place."""
+    from sting.outputs import plots
+
     if show:
         plots.show(figures.values())
     if folder is None:
@@ -142,12 +209,11 @@ def save_results(result, streamer, folder="sting_results", *, v_lsr=None, show=F
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".sting-") as name:
         temporary = Path(name)
-        save_best_fit_params(result, temporary / "best_fit_params.json")
-        save_optimisation_log(result, temporary / "optimisation_log.csv")
-        result.write(temporary / "best_fit.ecsv")
+        write(temporary)
         for file, figure in figures.items():
             figure.savefig(temporary / file, dpi=200)
-        written = sorted(path.name for path in temporary.iterdir())
+        written = sorted(path.relative_to(temporary) for path in temporary.rglob("*") if path.is_file())
         for file in written:
+            (folder / file).parent.mkdir(exist_ok=True)
             os.replace(temporary / file, folder / file)
     return [folder / file for file in written]

@@ -1,6 +1,5 @@
 """What a fit returns: the optimisation, its uncertainties, and the ways to look at them and keep them."""
 
-import html
 import io
 import math
 from dataclasses import dataclass
@@ -11,26 +10,18 @@ import numpy as np
 from astropy import units as u
 from astropy.table import QTable
 
+from sting import fit_words
 from sting.core import sky
 from sting.core.descent import Stop
 from sting.core.likelihood import MODEL_PARAMETERS, NAMED_PARAMETERS, Settings, match, named_vector, parameters, path_of
-from sting.derived import DERIVED, derived_table, infall_rate, infall_rate_profile
+from sting.derived import derived_table, infall_rate, infall_rate_profile
 from sting.errors import MINIMUM_GAIN, Uncertainties, estimate_uncertainties, sample_coordinates
 from sting.files import existing_file, write_text
 from sting.messages import in_float64, refuse
-from sting.parameters import PARAMETERS, ROTATIONS, to_quantity
+from sting.parameters import PARAMETERS, to_quantity
 from sting.stream_lines_grad import streamline
 
 __all__ = ["FitResult"]
-
-_REASONS = {
-    Stop.N_EPOCHS: "all epochs were run (n_epochs)",
-    Stop.LOSS_THRESHOLD: "the loss stayed below loss_threshold",
-    Stop.GRADIENT_TOL: "the gradient stayed below gradient_tol",
-    Stop.PATIENCE: "the loss improved no more (early_stopping_patience)",
-    Stop.NOT_FINITE: "the loss became infinite or NaN; try another start or tighter bounds",
-    Stop.BY_CALLER: "it was stopped by the caller",
-}
 
 
 @partial(jax.jit, static_argnames=("settings", "n_points"))
@@ -184,56 +175,19 @@ class FitResult:
     @property
     def status(self):
         """Why the descent ended and whether it ended in a minimum, in a sentence."""
-        gain = self.uncertainties.gain
-        place = "in a minimum" if gain < MINIMUM_GAIN and self.uncertainties.positive else "not in a minimum"
-        return (
-            f"Stopped after {len(self.history) - 1} epochs because {_REASONS[self.stop]}; smallest loss {self.loss:.6g} at epoch "
-            f"{self.best_epoch}, {place} (a Newton step would gain {gain:.2g})."
-        )
+        return fit_words.status(self)
 
     @property
     def notes(self):
         """What the user should know of this fit, a list of sentences."""
-        found = self.uncertainties
-        notes = []
-        for direction in found.flat:
-            names = [self._user_name(name) for name in direction]
-            notes.append(
-                f"Exactly flat direction: {', '.join(names)} move together without any change of RA, Dec and velocity; "
-                "only fixing one of them or a prior constrains them."
-            )
-        for name in found.at_bound:
-            notes.append(f"{self._user_name(name)} ended at a bound; its uncertainty is one-sided.")
-        if not found.positive:
-            notes.append(
-                "The Hessian is not positive: the uncertainties are those of Gauss and Newton. "
-                "Run more epochs or optimizer='lbfgs'."
-            )
-        elif found.gain >= MINIMUM_GAIN:
-            notes.append("The descent did not end in a minimum. Run more epochs or optimizer='lbfgs'.")
-        if "r0" in self.names and self._starts_at_the_data():
-            notes.append(
-                "The outermost point is compared with the very start of the model: r0 is set by where the data end. "
-                "Take it for a lower limit."
-            )
-        if self.minima is not None:
-            notes.append(_about(self.minima))
-        notes.append(
-            "inc and pa are not measured by a ballistic fit: they are put in. r0, theta0, phi0, omega and rc hold for these "
-            "inc and pa only; energy, angular momentum, eccentricity, semi-latus rectum and periastron hold for all. "
-            "Infall is assumed: the mirror orbit flows out and looks the same."
-        )
-        return notes
+        return fit_words.notes(self)
 
-    def _starts_at_the_data(self):
+    @cached_property
+    def starts_at_the_data(self):
         """Whether a data point is matched to the outer end of the model."""
         path = self.streamline()
         pairs = zip(self.matched_points(), (path.ra, path.dec, path.velocity), strict=True)
         return bool(np.all([np.abs(matched - along[0]).value < 1e-9 for matched, along in pairs], axis=0).any())
-
-    def _user_name(self, name):
-        """Name of a parameter of the model as the user stated it."""
-        return next((n for n in (*self.names, *self.fixed_params) if n in ROTATIONS), name) if name == "mu" else name
 
     def to_table(self):
         """Return all parameters of the model as a table.
@@ -404,14 +358,7 @@ class FitResult:
         return QTable(columns)
 
     def __repr__(self):
-        free = ", ".join(f"{n} = {_plus_minus(v, self.param_errors[n])}" for n, v in self.best_opt_params.items())
-        return f"<FitResult: loss {self.loss:.5g}; {free}>"
-
-    def _goodness_words(self):
-        return (
-            f"chi2 {self.chi2:.5g}; {self.n_data} independent residuals, those of priors included, for {self.n_free} parameters, "
-            f"that is {self.dof} degrees of freedom; AICc {self.aicc:.5g}, BIC {self.bic:.5g}."
-        )
+        return fit_words.line(self)
 
     def summary(self):
         """Return the fit in words and tables, as text.
@@ -420,29 +367,13 @@ class FitResult:
         -------
         str
         """
-        lines = [self.status, self._goodness_words(), ""]
-        lines += [f"  {n:<8} {_plus_minus(v, self.param_errors[n])}" for n, v in self.best_opt_params.items()]
-        lines += [f"  {n:<8} {v:.6g} (fixed)" for n, v in self.fixed_params.items()]
-        lines += ["", "The orbit, the same for every rotation axis that fits as well (*), or for this one:"]
-        derived, width = self.derived(), max(map(len, DERIVED))
-        for row in derived:
-            value = _plus_minus(row["value"] * u.Unit(row["unit"]), row["sigma"] * u.Unit(row["unit"]))
-            lines.append(f"{'*' if row['any_axis'] else ' ':>2} {row['quantity']:<{width}} {value}")
-        lines += ["", derived.meta["bound"], derived.meta["axis"].replace("Rows with any_axis False", "Those without *")]
-        return "\n".join([*lines, "", *(f"- {note}" for note in self.notes)])
+        return fit_words.summary(self)
 
     def __str__(self):
         return self.summary()
 
     def _repr_html_(self):
-        rows = "".join(
-            f"<tr><td>{html.escape(n)}</td><td>{html.escape(_plus_minus(v, self.param_errors.get(n)))}</td>"
-            f"<td>{html.escape(PARAMETERS[n].description)}</td></tr>"
-            for n, v in (self.best_opt_params | self.fixed_params).items()
-        )
-        notes = "".join(f"<li>{html.escape(note)}</li>" for note in self.notes)
-        header = "<tr><th>parameter</th><th>value</th><th></th></tr>"
-        return f"<p>{html.escape(self.status)}</p><table>{header}{rows}</table><ul>{notes}</ul>"
+        return fit_words.page(self)
 
     def write(self, path, *, overwrite=False):
         """Write the result as ECSV, whole: `read` gives back a result that can do all that this one can.
@@ -539,17 +470,6 @@ class FitResult:
         )
 
 
-def _about(minima):
-    """What a search found, in a sentence."""
-    reached = int(minima["n_reached"][0])
-    n, times = len(minima), "once" if reached == 1 else f"{reached} times"
-    text = f"A search from {minima.meta['n_starts']} starts found {n} distinct {'minimum' if n == 1 else 'minima'} (see minima)"
-    text += f"; the best was reached {times}"
-    if n > 1:
-        text += f", and the next has a loss larger by {minima['loss'][1] - minima['loss'][0]:.3g}"
-    return text + ("; more starts may find a better one." if reached == 1 else ".")
-
-
 def _minima_as_dict(minima):
     if minima is None:
         return None
@@ -572,25 +492,6 @@ def _minima_of_dict(kept):
 def _display(name):
     p = PARAMETERS[name]
     return p.unit.to(p.display_unit)
-
-
-def _plus_minus(value, sigma):
-    """Value and uncertainty with as many digits as the uncertainty warrants."""
-    unit = f" {value.unit}" if value.unit != u.dimensionless_unscaled else ""
-    if sigma is None:
-        return f"{value.value:.6g}{unit}"
-    if not np.isfinite(sigma.value):
-        return f"{value.value:.5g} +- unconstrained{unit}"
-    # two digits of the uncertainty, but at least three of the value
-    digits = 1 - _exponent(sigma.value), 2 - _exponent(value.value)
-    if sigma.value <= 0 or max(map(abs, digits)) > 6:
-        return f"{value.value:.5g} +- {sigma.value:.2g}{unit}"
-    digits = max(0, *digits)
-    return f"{value.value:.{digits}f} +- {sigma.value:.{digits}f}{unit}"
-
-
-def _exponent(value):
-    return math.floor(math.log10(abs(value))) if value else 0
 
 
 def _plain(value):

@@ -9,7 +9,8 @@ from astropy import units as u
 from astropy.table import QTable
 
 from sting import outputs, synthetic
-from sting.fit_result import FitResult, _plus_minus
+from sting.fit_result import FitResult
+from sting.fit_words import plus_minus
 from sting.gradient_descent import fit_streamline
 from sting.parameters import PARAMETERS
 
@@ -164,7 +165,7 @@ def test_text_and_html(result):
     ],
 )
 def test_as_many_digits_as_the_uncertainty_warrants(value, sigma, expected):
-    assert _plus_minus(value, sigma) == expected
+    assert plus_minus(value, sigma) == expected
 
 
 def test_write_and_read_give_the_same_result(result, tmp_path):

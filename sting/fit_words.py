@@ -1,0 +1,140 @@
+"""A fit in words: what it is, how it ended, what to know of it; one line, plain text or HTML."""
+
+import html
+import math
+
+import numpy as np
+from astropy import units as u
+
+from sting.core.descent import Stop
+from sting.derived import DERIVED
+from sting.errors import MINIMUM_GAIN
+from sting.parameters import PARAMETERS, ROTATIONS
+
+_REASONS = {
+    Stop.N_EPOCHS: "all epochs were run (n_epochs)",
+    Stop.LOSS_THRESHOLD: "the loss stayed below loss_threshold",
+    Stop.GRADIENT_TOL: "the gradient stayed below gradient_tol",
+    Stop.PATIENCE: "the loss improved no more (early_stopping_patience)",
+    Stop.NOT_FINITE: "the loss became infinite or NaN; try another start or tighter bounds",
+    Stop.BY_CALLER: "it was stopped by the caller",
+}
+
+_UNKNOWABLE = (
+    "inc and pa are not measured by a ballistic fit: they are put in. r0, theta0, phi0, omega and rc hold for these "
+    "inc and pa only; energy, angular momentum, eccentricity, semi-latus rectum and periastron hold for all. "
+    "Infall is assumed: the mirror orbit flows out and looks the same."
+)
+
+
+def status(result):
+    """Why the descent ended and whether it ended in a minimum, in a sentence."""
+    found = result.uncertainties
+    place = "in a minimum" if found.gain < MINIMUM_GAIN and found.positive else "not in a minimum"
+    return (
+        f"Stopped after {len(result.history) - 1} epochs because {_REASONS[result.stop]}; smallest loss {result.loss:.6g} at "
+        f"epoch {result.best_epoch}, {place} (a Newton step would gain {found.gain:.2g})."
+    )
+
+
+def notes(result):
+    """What the user should know of a fit, a list of sentences."""
+    found = result.uncertainties
+    said = [_of_flat(direction, result) for direction in found.flat]
+    said += [f"{user_name(name, result)} ended at a bound; its uncertainty is one-sided." for name in found.at_bound]
+    if not found.positive:
+        said.append(
+            "The Hessian is not positive: the uncertainties are those of Gauss and Newton. Run more epochs or optimizer='lbfgs'."
+        )
+    elif found.gain >= MINIMUM_GAIN:
+        said.append("The descent did not end in a minimum. Run more epochs or optimizer='lbfgs'.")
+    if "r0" in result.names and result.starts_at_the_data:
+        said.append(
+            "The outermost point is compared with the very start of the model: r0 is set by where the data end. "
+            "Take it for a lower limit."
+        )
+    if result.minima is not None:
+        said.append(_of_minima(result.minima))
+    return [*said, _UNKNOWABLE]
+
+
+def _of_flat(direction, result):
+    names = ", ".join(user_name(name, result) for name in direction)
+    return (
+        f"Exactly flat direction: {names} move together without any change of RA, Dec and velocity; "
+        "only fixing one of them or a prior constrains them."
+    )
+
+
+def _of_minima(minima):
+    """What a search found, in a sentence."""
+    reached = int(minima["n_reached"][0])
+    n, times = len(minima), "once" if reached == 1 else f"{reached} times"
+    text = f"A search from {minima.meta['n_starts']} starts found {n} distinct {'minimum' if n == 1 else 'minima'} (see minima)"
+    text += f"; the best was reached {times}"
+    if n > 1:
+        text += f", and the next has a loss larger by {minima['loss'][1] - minima['loss'][0]:.3g}"
+    return text + ("; more starts may find a better one." if reached == 1 else ".")
+
+
+def user_name(name, result):
+    """Name of a parameter of the model as the user stated it."""
+    return next((n for n in (*result.names, *result.fixed_params) if n in ROTATIONS), name) if name == "mu" else name
+
+
+def line(result):
+    """A fit in one line."""
+    free = ", ".join(f"{n} = {plus_minus(v, result.param_errors[n])}" for n, v in result.best_opt_params.items())
+    return f"<FitResult: loss {result.loss:.5g}; {free}>"
+
+
+def _goodness(result):
+    return (
+        f"chi2 {result.chi2:.5g}; {result.n_data} independent residuals, those of priors included, for {result.n_free} "
+        f"parameters, that is {result.dof} degrees of freedom; AICc {result.aicc:.5g}, BIC {result.bic:.5g}."
+    )
+
+
+def summary(result):
+    """A fit as text."""
+    lines = [result.status, _goodness(result), ""]
+    lines += [f"  {n:<8} {plus_minus(v, result.param_errors[n])}" for n, v in result.best_opt_params.items()]
+    lines += [f"  {n:<8} {v:.6g} (fixed)" for n, v in result.fixed_params.items()]
+    lines += ["", "The orbit, the same for every rotation axis that fits as well (*), or for this one:"]
+    derived, width = result.derived(), max(map(len, DERIVED))
+    for row in derived:
+        value = plus_minus(row["value"] * u.Unit(row["unit"]), row["sigma"] * u.Unit(row["unit"]))
+        lines.append(f"{'*' if row['any_axis'] else ' ':>2} {row['quantity']:<{width}} {value}")
+    lines += ["", derived.meta["bound"], derived.meta["axis"].replace("Rows with any_axis False", "Those without *")]
+    return "\n".join([*lines, "", *(f"- {note}" for note in result.notes)])
+
+
+def page(result):
+    """A fit as HTML."""
+    rows = "".join(
+        f"<tr><td>{html.escape(n)}</td><td>{html.escape(plus_minus(v, result.param_errors.get(n)))}</td>"
+        f"<td>{html.escape(PARAMETERS[n].description)}</td></tr>"
+        for n, v in (result.best_opt_params | result.fixed_params).items()
+    )
+    said = "".join(f"<li>{html.escape(note)}</li>" for note in result.notes)
+    header = "<tr><th>parameter</th><th>value</th><th></th></tr>"
+    return f"<p>{html.escape(result.status)}</p><table>{header}{rows}</table><ul>{said}</ul>"
+
+
+def plus_minus(value, sigma):
+    """Value and uncertainty with as many digits as the uncertainty warrants."""
+    unit = f" {value.unit}" if value.unit != u.dimensionless_unscaled else ""
+    if sigma is None:
+        return f"{value.value:.6g}{unit}"
+    if not np.isfinite(sigma.value):
+        return f"{value.value:.5g} +- unconstrained{unit}"
+    # two digits of the uncertainty, but at least three of the value
+    digits = 1 - _exponent(sigma.value), 2 - _exponent(value.value)
+    if sigma.value <= 0 or max(map(abs, digits)) > 6:
+        return f"{value.value:.5g} +- {sigma.value:.2g}{unit}"
+    digits = max(0, *digits)
+    return f"{value.value:.{digits}f} +- {sigma.value:.{digits}f}{unit}"
+
+
+def _exponent(value):
+    return math.floor(math.log10(abs(value))) if value else 0

@@ -19,6 +19,8 @@ from sting.errors import MINIMUM_GAIN, Uncertainties, estimate_uncertainties, sa
 from sting.files import existing_file, write_text
 from sting.messages import in_float64, refuse
 from sting.parameters import PARAMETERS, to_quantity
+from sting.profile import ONE_SIGMA, intervals_table, profile
+from sting.profiler import Profiler
 from sting.stream_lines_grad import streamline
 
 __all__ = ["FitResult"]
@@ -90,6 +92,25 @@ class FitResult:
     @in_float64
     def _best(self):
         return dict(zip(NAMED_PARAMETERS, np.asarray(_named(self.x[None], self.problem, self.settings))[0].tolist(), strict=True))
+
+    def internal_value(self, name):
+        """Return the best-fit value of a parameter in its internal unit, not wrapped into one period.
+
+        Parameters
+        ----------
+        name : str
+            A parameter of the model, or another way to state its rotation.
+
+        Returns
+        -------
+        float
+        """
+        return self._best[name]
+
+    @cached_property
+    def profiler(self):
+        """What the profiles of this fit share."""
+        return Profiler(self)
 
     @property
     def best_opt_params(self):
@@ -195,8 +216,8 @@ class FitResult:
         Returns
         -------
         `~astropy.table.QTable`
-            Columns ``parameter``, ``value``, ``sigma`` (NaN for fixed ones), ``unit``, ``state`` (free, fixed) and
-            ``description``.
+            Columns ``parameter``, ``value``, ``sigma`` (NaN for fixed ones), ``near_gaussian`` (``"no"`` where not ``sigma`` but
+            `intervals` tells how uncertain the value is), ``unit``, ``state`` (free, fixed) and ``description``.
         """
         best = self.best_opt_params | self.fixed_params
         errors = self.param_errors
@@ -205,6 +226,7 @@ class FitResult:
                 "parameter": list(best),
                 "value": [float(v.value) for v in best.values()],
                 "sigma": [float(errors[n].value) if n in errors else math.nan for n in best],
+                "near_gaussian": [("no", "yes")[self.near_gaussian[n]] if n in errors else "" for n in best],
                 "unit": [v.unit.to_string() for v in best.values()],
                 "state": ["free" if n in errors else "fixed" for n in best],
                 "description": [PARAMETERS[n].description for n in best],
@@ -227,6 +249,48 @@ class FitResult:
             whether the orbit is ``bound`` and what depends on the ``axis``.
         """
         return derived_table(self)
+
+    def profile(self, name, values=None, **keywords):
+        """Return the profile likelihood of a parameter or of an element of the orbit: all else is fitted anew at each value.
+
+        Parameters
+        ----------
+        name : str
+            A free parameter or a key of `~sting.derived.DERIVED`.
+        values : `~astropy.units.Quantity`, optional
+            Where to find the loss.
+        **keywords
+            ``n``, ``level``, ``progress`` and ``callback`` of `~sting.profile.profile`.
+
+        Returns
+        -------
+        `~sting.profile.Profile`
+        """
+        return profile(self, name, values, **keywords)
+
+    def intervals(self, level=ONE_SIGMA, *, derived=False, progress=True):
+        """Return intervals of all free parameters from their profiles, beside the plain uncertainties.
+
+        Parameters
+        ----------
+        level : float, optional
+            Level of the intervals; by default that of one sigma, 0.6827.
+        derived : bool, optional
+            Whether to add the elements of the orbit.
+        progress : bool, optional
+            Whether to show a progress bar if it takes more than two seconds.
+
+        Returns
+        -------
+        `~astropy.table.QTable`
+            See `sting.profile.intervals_table`.
+        """
+        return intervals_table(self, level, derived=derived, progress=progress)
+
+    @cached_property
+    def near_gaussian(self):
+        """Whether the plain uncertainty of each free parameter will do: False where only `intervals` or `profile` tell."""
+        return {name: not self.profiler.why_not_gaussian(name) for name in self.names}
 
     def infall_rate(self, mass, mass_sigma=None, *, to="rc"):
         """Return the mass infall rate of the streamer: its mass divided by the time that its outer end takes to fall in.

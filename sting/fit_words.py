@@ -10,6 +10,7 @@ from sting.core.descent import Stop
 from sting.derived import DERIVED
 from sting.errors import MINIMUM_GAIN
 from sting.parameters import PARAMETERS, ROTATIONS
+from sting.profile import ONE_SIGMA
 
 _REASONS = {
     Stop.N_EPOCHS: "all epochs were run (n_epochs)",
@@ -53,6 +54,7 @@ def notes(result):
             "The outermost point is compared with the very start of the model: r0 is set by where the data end. "
             "Take it for a lower limit."
         )
+    said += _of_shapes(result)
     if result.minima is not None:
         said.append(_of_minima(result.minima))
     return [*said, _UNKNOWABLE]
@@ -64,6 +66,21 @@ def _of_flat(direction, result):
         f"Exactly flat direction: {names} move together without any change of RA, Dec and velocity; "
         "only fixing one of them or a prior constrains them."
     )
+
+
+def _of_shapes(result):
+    """Which plain uncertainties will not do, and why."""
+    reasons = {name: result.profiler.why_not_gaussian(name) for name in result.names}
+    reasons = {name: why for name, why in reasons.items() if why}
+    if not reasons:
+        return []
+    whys = "; ".join(f"{name}: {why}" for name, why in reasons.items())
+    near = [name for name in result.names if name not in reasons]
+    some = f"{', '.join(near)} {'is' if len(near) == 1 else 'are'} near Gaussian. " if near else ""
+    return [
+        f"Not near Gaussian ({whys}): the plain uncertainty (param_errors) of these does not hold what it promises. "
+        f"The intervals given are those of the profile likelihood; see intervals() and profile(). {some}".rstrip()
+    ]
 
 
 def _of_minima(minima):
@@ -83,9 +100,40 @@ def user_name(name, result):
 
 
 def line(result):
-    """A fit in one line."""
-    free = ", ".join(f"{n} = {plus_minus(v, result.param_errors[n])}" for n, v in result.best_opt_params.items())
-    return f"<FitResult: loss {result.loss:.5g}; {free}>"
+    """A fit in one line; of what is not near Gaussian the value alone, since the profiles take their time."""
+    near = result.near_gaussian
+    free = (
+        f"{n} = {plus_minus(v, result.param_errors[n]) if near[n] else f'{plus_minus(v, None)} (see intervals)'}"
+        for n, v in result.best_opt_params.items()
+    )
+    return f"<FitResult: loss {result.loss:.5g}; {', '.join(free)}>"
+
+
+def measured(name, result):
+    """A quantity with its plain uncertainty if that will do, or with the interval of its profile."""
+    profiler = result.profiler
+    value = profiler.shown(name, profiler.value(name))
+    if not profiler.why_not_gaussian(name):
+        return plus_minus(value, profiler.shown_sigma(name) * value.unit)
+    if name not in result.names and not DERIVED[name][1]:
+        return f"{plus_minus(value, None)} (see intervals(derived=True))"
+    ends = (profiler.shown(name, profiler.end(name, side, ONE_SIGMA).value) for side in (-1, 1))
+    return between(value, *ends)
+
+
+def between(value, lower, upper):
+    """Value and asymmetric interval, with as many digits as its shorter side warrants."""
+    unit = f" {value.unit}" if value.unit != u.dimensionless_unscaled else ""
+    sides = [float((upper - value).value), float((value - lower).value)]
+    known = [side for side in sides if np.isfinite(side) and side > 0]
+    digits = max(1 - _exponent(min(known)), 2 - _exponent(value.value)) if known else 0
+    plain = not known or abs(digits) <= 6
+
+    def text(side):
+        return "unlimited" if not np.isfinite(side) else f"{side:.{max(0, digits)}f}" if plain else f"{side:.2g}"
+
+    number = f"{value.value:.{max(0, digits)}f}" if plain and known else f"{value.value:.5g}"
+    return f"{number} +{text(sides[0])} -{text(sides[1])}{unit}"
 
 
 def _goodness(result):
@@ -98,23 +146,22 @@ def _goodness(result):
 def summary(result):
     """A fit as text."""
     lines = [result.status, _goodness(result), ""]
-    lines += [f"  {n:<8} {plus_minus(v, result.param_errors[n])}" for n, v in result.best_opt_params.items()]
+    lines += [f"  {n:<8} {measured(n, result)}" for n in result.names]
     lines += [f"  {n:<8} {v:.6g} (fixed)" for n, v in result.fixed_params.items()]
     lines += ["", "The orbit, the same for every rotation axis that fits as well (*), or for this one:"]
     derived, width = result.derived(), max(map(len, DERIVED))
     for row in derived:
-        value = plus_minus(row["value"] * u.Unit(row["unit"]), row["sigma"] * u.Unit(row["unit"]))
-        lines.append(f"{'*' if row['any_axis'] else ' ':>2} {row['quantity']:<{width}} {value}")
+        lines.append(f"{'*' if row['any_axis'] else ' ':>2} {row['quantity']:<{width}} {measured(row['quantity'], result)}")
     lines += ["", derived.meta["bound"], derived.meta["axis"].replace("Rows with any_axis False", "Those without *")]
     return "\n".join([*lines, "", *(f"- {note}" for note in result.notes)])
 
 
 def page(result):
     """A fit as HTML."""
+    values = {n: measured(n, result) for n in result.names} | {n: plus_minus(v, None) for n, v in result.fixed_params.items()}
     rows = "".join(
-        f"<tr><td>{html.escape(n)}</td><td>{html.escape(plus_minus(v, result.param_errors.get(n)))}</td>"
-        f"<td>{html.escape(PARAMETERS[n].description)}</td></tr>"
-        for n, v in (result.best_opt_params | result.fixed_params).items()
+        f"<tr><td>{html.escape(n)}</td><td>{html.escape(value)}</td><td>{html.escape(PARAMETERS[n].description)}</td></tr>"
+        for n, value in values.items()
     )
     said = "".join(f"<li>{html.escape(note)}</li>" for note in result.notes)
     header = "<tr><th>parameter</th><th>value</th><th></th></tr>"

@@ -45,7 +45,8 @@ def result_table(state):
     if result is None:
         return "<p>No fit yet.</p>"
     known = "uncertainties" in vars(result)
-    errors = result.param_errors if known else {}
+    # known once the notes are, which are made in the fit's own thread
+    errors = {n: sigma if result.near_gaussian[n] else None for n, sigma in result.param_errors.items()} if known else {}
     rows = "".join(
         f"<tr><td>{html.escape(PARAMETERS[name].label)}</td><td>{_value(value, errors.get(name))}</td>"
         f"<td>{html.escape(unit_words(value.unit))}</td></tr>"

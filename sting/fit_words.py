@@ -70,8 +70,7 @@ def _of_flat(direction, result):
 
 def _of_shapes(result):
     """Which plain uncertainties will not do, and why."""
-    reasons = {name: result.profiler.why_not_gaussian(name) for name in result.names}
-    reasons = {name: why for name, why in reasons.items() if why}
+    reasons = {name: result.profiler.why_not_gaussian(name) for name, near in result.near_gaussian.items() if not near}
     if not reasons:
         return []
     whys = "; ".join(f"{name}: {why}" for name, why in reasons.items())

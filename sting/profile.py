@@ -13,9 +13,12 @@ from sting.core.likelihood import NAMED_PARAMETERS
 from sting.derived import DERIVED
 from sting.messages import check_whole, is_number, refuse, suggest
 from sting.parameters import PARAMETERS, to_internal
-from sting.profiler import BOUND, LOWER, OPEN, REACHED, natural
+from sting.profiler import BOUND, LOWER, OPEN, natural
 
 __all__ = ["Profile", "intervals_table", "profile"]
+
+#: Up to how many times its best value a quantity is looked at that has no upper end.
+FARTHEST_VALUE = 5
 
 #: Level of one sigma.
 ONE_SIGMA = math.erf(1 / math.sqrt(2))
@@ -150,13 +153,14 @@ def profile(result, name, values=None, *, n=21, level=ONE_SIGMA, progress=True, 
 
 def _given(name, values, result, profiler):
     """Values that the user gives, as they are held; refused if they are of the wrong unit or beyond what is possible."""
-    try:
-        if name in DERIVED and name not in NAMED_PARAMETERS:
-            targets = u.Quantity(values, DERIVED[name][0]).value
-        else:
-            targets = np.array([to_internal(name, value) for value in np.atleast_1d(values)])
-    except (TypeError, ValueError) as error:
-        refuse("values", f"be values of {name}", f"{values!r} ({error})", "Give a Quantity.", type(error))
+    if name in DERIVED and name not in NAMED_PARAMETERS:
+        unit = DERIVED[name][0]
+        try:
+            targets = u.Quantity(values, unit).value
+        except (TypeError, u.UnitsError):
+            refuse("values", f"have a unit convertible to {unit.to_string()}", values, "Change their unit.", u.UnitsError)
+    else:
+        targets = np.array([to_internal(name, value) for value in np.atleast_1d(values)])
     targets = np.atleast_1d(targets).astype(float)
     low, high = profiler.fit.limits.get(name, (-math.inf if name == "energy" else 0.0, math.inf))
     if not (np.isfinite(targets).all() and (targets >= low).all() and (targets <= high).all() and len(targets)):
@@ -171,11 +175,13 @@ def _given(name, values, result, profiler):
 
 def _grid(name, profiler, n):
     """Values to where the loss has risen by 6, as they are held."""
-    ends = []
+    ends, best = [], profiler.value(name)
     for side in (-1, 1):
         end = profiler.end(name, side, math.erf(math.sqrt(3)))
-        last = end.places[-1].held
-        ends.append(natural(name, end.value) if math.isfinite(end.value) and end.kind == REACHED else last)
+        value = end.value if math.isfinite(end.value) else natural(name, end.places[-1].held)
+        # what has no end is looked at to some times of its best value
+        value = min(value, FARTHEST_VALUE * best) if name in RECIPROCAL and end.kind == OPEN else value
+        ends.append(natural(name, value))
     return np.linspace(*ends, n)
 
 

@@ -32,6 +32,9 @@ FIRST_DAMPING, LEAST_DAMPING, FREE_STEP = 1e-3, 1e-9, 1.0
 #: Longest step in a coordinate.
 LONGEST_STEP = 0.3
 
+#: How far off a bound, in a coordinate, a second descent starts.
+OFF_BOUND = 0.1
+
 #: Stiffness of the pull in units of the quantity's scale.
 STIFFNESS = 30.0
 
@@ -56,6 +59,7 @@ class Place:
     held: float
     slope: float
     converged: bool
+    total: float = 0.0  # the loss with the pull
 
 
 class ConstrainedFit:
@@ -139,7 +143,18 @@ class ConstrainedFit:
         return place, float(all_residuals @ all_residuals), all_slopes.T @ all_residuals, all_slopes.T @ all_slopes
 
     def descend(self, y, name=None, target=0.0, scale=1.0):
-        """Go down from ``y`` with a quantity held near ``target``; returns the `Place` where it ends."""
+        """Go down from ``y`` with a quantity held near ``target``; returns the `Place` where it ends.
+
+        Where that is a bound another descent starts off it: there may be a minimum a little inside too.
+        """
+        place = self._descend(y, name, target, scale)
+        low, high = place.y <= self.low, place.y >= self.high
+        if not (low | high).any():
+            return place
+        inside = np.clip(place.y + OFF_BOUND * low - OFF_BOUND * high, self.low, self.high)
+        return min(place, self._descend(inside, name, target, scale), key=lambda p: p.total)
+
+    def _descend(self, y, name, target, scale):
         place, total, gradient, curvature = self._evaluate(y, name, target, scale)
         damping, idle, converged = FIRST_DAMPING, 0, False
         for _ in range(ITERATIONS):
@@ -153,7 +168,7 @@ class ConstrainedFit:
             damping = max(damping * (0.1 if better else 8.0), LEAST_DAMPING)
             if better:
                 place, total, gradient, curvature = new
-        return Place(place.y, place.loss, place.held, place.slope, bool(converged))
+        return Place(place.y, place.loss, place.held, place.slope, bool(converged), total)
 
     def _step(self, y, gradient, curvature, damping):
         """Damped step of Gauss and Newton within the bounds; what a bound holds stays there."""

@@ -189,8 +189,8 @@ def _follow(profiler, name, targets, progress, callback):
     """Hold the quantity at each target: outwards from the best fit, and back again, each from its neighbour."""
     fit = profiler.fit
     start = fit.linearise(profiler.base.y, name)[2]
-    spread = np.ptp(targets) or abs(start) or 1.0
-    scale = spread / max(len(targets), 10)
+    # of the order of the steps, but not of one that is nothing
+    scale = max(np.abs(targets - start).max() / 10, profiler.step(name) / 10)
     best = {}
 
     def improve(k, y):

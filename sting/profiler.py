@@ -254,6 +254,21 @@ class Profiler:
             most = max(most, LONGEST_FRACTION / 2 / self.fit.reach)
         return min(max(sigma, 1e-6 * most), most)
 
+    def step(self, name):
+        """Return about one sigma of a quantity as it is held.
+
+        Parameters
+        ----------
+        name : str
+            The quantity.
+
+        Returns
+        -------
+        float
+        """
+        _, jacobian, held, slope = self.fit.linearise(self.base.y, name)
+        return self._first_step(name, held, jacobian, slope)
+
     def _limit(self, name, side, start):
         """How far a quantity can go, as it is held, and whether that is a bound or no end at all."""
         low, high = self.fit.limits.get(name, (0.0, math.inf))

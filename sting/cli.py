@@ -148,11 +148,14 @@ def _demo(output, seed, progress):
 
 def _compare(result, truth):
     """Table of fit and truth as text."""
-    lines = [f"{'parameter':<10}{'fit':>14}{'sigma':>12}{'truth':>14}{'(fit-truth)/sigma':>20}"]
-    for name, value in result.best_opt_params.items():
-        sigma, true = result.param_errors[name], truth[name].to(value.unit)
-        pull = ((value - true) / sigma).value
-        lines.append(f"{name:<10}{value.value:>14.6g}{sigma.value:>12.3g}{true.value:>14.6g}{pull:>20.2f}  {value.unit}")
+    lines = [f"{'parameter':<10}{'fit':>14}{'-':>12}{'+':>12}{'truth':>14}{'(fit-truth)/sigma':>20}"]
+    for row in result.intervals(progress=False):
+        name, value = row["quantity"], row["value"]
+        sides = (row["sigma"], row["sigma"]) if row["near_gaussian"] else (value - row["lower"], row["upper"] - value)
+        true = truth[name].to_value(row["unit"])
+        pull = (value - true) / sides[0 if true < value else 1]
+        numbers = f"{value:>14.6g}{sides[0]:>12.3g}{sides[1]:>12.3g}{true:>14.6g}{pull:>20.2f}"
+        lines.append(f"{name:<10}{numbers}  {row['unit']}")
     return "\n".join(lines)
 
 

@@ -8,6 +8,7 @@ from astropy import units as u
 from astropy.table import QTable
 
 from sting.core import orbit as core_orbit
+from sting.core.constants import PC_PER_AU
 from sting.core.elements import elements, places, projected_distance, w_of_projected
 from sting.core.likelihood import NAMED_PARAMETERS, parameters, path_of
 from sting.core.sky import sample_w
@@ -33,6 +34,9 @@ DERIVED = {
     "free_fall_time": (u.yr, False, "time from rest at r0 to the star, pi/2 sqrt(r0^3 / (2 G M))"),
     "length": (u.au, False, "length of the path from the start to the inner end"),
 }
+
+#: Those that take integrals along the path, or the start alone.
+INTEGRALS = ("time_to_rc", "time_to_midplane", "time_to_periastron", "free_fall_time", "length")
 
 #: Where an infall time can end: the element that is its radius.
 ENDS = {"rc": "rc", "midplane": "landing_radius", "periastron": "periastron"}
@@ -65,6 +69,45 @@ def _elements(x, problem, settings):
         )
 
     return jax.jacfwd(values, has_aux=True)(x)
+
+
+@partial(jax.jit, static_argnames="settings")
+def _invariants(x, problem, settings):
+    def values(x):
+        found = core_orbit.invariants(_path(x, problem, settings))
+        return found, found
+
+    return jax.jacfwd(values, has_aux=True)(x)
+
+
+def element_at(name, x, problem, settings):
+    """Return one element of the orbit and its derivatives by the coordinates.
+
+    Parameters
+    ----------
+    name : str
+        A key of `DERIVED`.
+    x : `~numpy.ndarray`
+        The coordinates, shape (n_model,).
+    problem : dict
+        Problem of the fit, see `sting.core.likelihood`.
+    settings : `sting.core.likelihood.Settings`
+        Which program is used.
+
+    Returns
+    -------
+    value : float
+        In the unit of `DERIVED`.
+    derivatives : `~numpy.ndarray`
+        Shape (n_model,).
+    """
+    if name in INTEGRALS:
+        jacobian, (value, _) = jax.device_get(_elements(x, problem, settings))
+        return float(value[name]), jacobian[name]
+    # without integrals, and so many times faster
+    factor, name = (PC_PER_AU, "angular_momentum") if name == "angular_momentum_pc" else (1.0, name)
+    jacobian, value = jax.device_get(_invariants(x, problem, settings))
+    return factor * float(value[name]), factor * jacobian[name]
 
 
 @partial(jax.jit, static_argnames="settings")

@@ -1,6 +1,5 @@
 """What a fit returns: the optimisation, its uncertainties, and the ways to look at them and keep them."""
 
-import html
 import io
 import math
 from dataclasses import dataclass
@@ -11,15 +10,18 @@ import numpy as np
 from astropy import units as u
 from astropy.table import QTable
 
+from sting import fit_words
 from sting.core import sky
 from sting.core.descent import Stop
 from sting.core.likelihood import MODEL_PARAMETERS, NAMED_PARAMETERS, Settings, match, named_vector, parameters, path_of
-from sting.derived import DERIVED, derived_table, infall_rate, infall_rate_profile
+from sting.derived import derived_table, infall_rate, infall_rate_profile
 from sting.errors import Uncertainties, estimate_uncertainties, sample_coordinates
 from sting.files import existing_file, write_text
 from sting.messages import in_float64, refuse
 from sting.outcome import Outcome
-from sting.parameters import PARAMETERS, ROTATIONS, to_quantity
+from sting.parameters import PARAMETERS, to_quantity
+from sting.profile import ONE_SIGMA, intervals_table, profile
+from sting.profiler import Profiler
 from sting.stream_lines_grad import streamline
 
 __all__ = ["FitResult"]
@@ -92,6 +94,25 @@ class FitResult(Outcome):
     def _best(self):
         return dict(zip(NAMED_PARAMETERS, np.asarray(_named(self.x[None], self.problem, self.settings))[0].tolist(), strict=True))
 
+    def internal_value(self, name):
+        """Return the best-fit value of a parameter in its internal unit, not wrapped into one period.
+
+        Parameters
+        ----------
+        name : str
+            A parameter of the model, or another way to state its rotation.
+
+        Returns
+        -------
+        float
+        """
+        return self._best[name]
+
+    @cached_property
+    def profiler(self):
+        """What the profiles of this fit share."""
+        return Profiler(self)
+
     @property
     def best_opt_params(self):
         """Best-fit free parameters as Quantities in display units."""
@@ -136,30 +157,14 @@ class FitResult(Outcome):
     @property
     def notes(self):
         """What the user should know of this fit, a list of sentences."""
-        notes = self.uncertainties.notes(self._user_name)
-        if "r0" in self.names and self._starts_at_the_data():
-            notes.append(
-                "The outermost point is compared with the very start of the model: r0 is set by where the data end. "
-                "Take it for a lower limit."
-            )
-        if self.minima is not None:
-            notes.append(_about(self.minima))
-        notes.append(
-            "inc and pa are not measured by a ballistic fit: they are put in. r0, theta0, phi0, omega and rc hold for these "
-            "inc and pa only; energy, angular momentum, eccentricity, semi-latus rectum and periastron hold for all. "
-            "Infall is assumed: the mirror orbit flows out and looks the same."
-        )
-        return notes
+        return fit_words.notes(self)
 
-    def _starts_at_the_data(self):
+    @cached_property
+    def starts_at_the_data(self):
         """Whether a data point is matched to the outer end of the model."""
         path = self.streamline()
         pairs = zip(self.matched_points(), (path.ra, path.dec, path.velocity), strict=True)
         return bool(np.all([np.abs(matched - along[0]).value < 1e-9 for matched, along in pairs], axis=0).any())
-
-    def _user_name(self, name):
-        """Name of a parameter of the model as the user stated it."""
-        return next((n for n in (*self.names, *self.fixed_params) if n in ROTATIONS), name) if name == "mu" else name
 
     def to_table(self):
         """Return all parameters of the model as a table.
@@ -167,8 +172,8 @@ class FitResult(Outcome):
         Returns
         -------
         `~astropy.table.QTable`
-            Columns ``parameter``, ``value``, ``sigma`` (NaN for fixed ones), ``unit``, ``state`` (free, fixed) and
-            ``description``.
+            Columns ``parameter``, ``value``, ``sigma`` (NaN for fixed ones), ``near_gaussian`` (``"no"`` where not ``sigma`` but
+            `intervals` tells how uncertain the value is), ``unit``, ``state`` (free, fixed) and ``description``.
         """
         best = self.best_opt_params | self.fixed_params
         errors = self.param_errors
@@ -177,6 +182,7 @@ class FitResult(Outcome):
                 "parameter": list(best),
                 "value": [float(v.value) for v in best.values()],
                 "sigma": [float(errors[n].value) if n in errors else math.nan for n in best],
+                "near_gaussian": [{True: "yes", False: "no"}.get(self.near_gaussian.get(n), "") for n in best],
                 "unit": [v.unit.to_string() for v in best.values()],
                 "state": ["free" if n in errors else "fixed" for n in best],
                 "description": [PARAMETERS[n].description for n in best],
@@ -199,6 +205,48 @@ class FitResult(Outcome):
             whether the orbit is ``bound`` and what depends on the ``axis``.
         """
         return derived_table(self)
+
+    def profile(self, name, values=None, **keywords):
+        """Return the profile likelihood of a parameter or of an element of the orbit: all else is fitted anew at each value.
+
+        Parameters
+        ----------
+        name : str
+            A free parameter or a key of `~sting.derived.DERIVED`.
+        values : `~astropy.units.Quantity`, optional
+            Where to find the loss.
+        **keywords
+            ``n``, ``level``, ``progress`` and ``callback`` of `~sting.profile.profile`.
+
+        Returns
+        -------
+        `~sting.profile.Profile`
+        """
+        return profile(self, name, values, **keywords)
+
+    def intervals(self, level=ONE_SIGMA, *, derived=False, progress=True):
+        """Return intervals of all free parameters from their profiles, beside the plain uncertainties.
+
+        Parameters
+        ----------
+        level : float, optional
+            Level of the intervals; by default that of one sigma, 0.6827.
+        derived : bool, optional
+            Whether to add the elements of the orbit.
+        progress : bool, optional
+            Whether to show a progress bar if it takes more than two seconds.
+
+        Returns
+        -------
+        `~astropy.table.QTable`
+            See `sting.profile.intervals_table`.
+        """
+        return intervals_table(self, level, derived=derived, progress=progress)
+
+    @cached_property
+    def near_gaussian(self):
+        """Whether the plain uncertainty of each free parameter will do: False where only `intervals` or `profile` tell."""
+        return {name: not self.profiler.why_not_gaussian(name) for name in self.names}
 
     def infall_rate(self, mass, mass_sigma=None, *, to="rc"):
         """Return the mass infall rate of the streamer: its mass divided by the time that its outer end takes to fall in.
@@ -330,8 +378,7 @@ class FitResult(Outcome):
         return QTable(columns)
 
     def __repr__(self):
-        free = ", ".join(f"{n} = {_plus_minus(v, self.param_errors[n])}" for n, v in self.best_opt_params.items())
-        return f"<FitResult: loss {self.loss:.5g}; {free}>"
+        return fit_words.line(self)
 
     def summary(self):
         """Return the fit in words and tables, as text.
@@ -340,29 +387,13 @@ class FitResult(Outcome):
         -------
         str
         """
-        lines = [self.status, self._goodness_words(), ""]
-        lines += [f"  {n:<8} {_plus_minus(v, self.param_errors[n])}" for n, v in self.best_opt_params.items()]
-        lines += [f"  {n:<8} {v:.6g} (fixed)" for n, v in self.fixed_params.items()]
-        lines += ["", "The orbit, the same for every rotation axis that fits as well (*), or for this one:"]
-        derived, width = self.derived(), max(map(len, DERIVED))
-        for row in derived:
-            value = _plus_minus(row["value"] * u.Unit(row["unit"]), row["sigma"] * u.Unit(row["unit"]))
-            lines.append(f"{'*' if row['any_axis'] else ' ':>2} {row['quantity']:<{width}} {value}")
-        lines += ["", derived.meta["bound"], derived.meta["axis"].replace("Rows with any_axis False", "Those without *")]
-        return "\n".join([*lines, "", *(f"- {note}" for note in self.notes)])
+        return fit_words.summary(self)
 
     def __str__(self):
         return self.summary()
 
     def _repr_html_(self):
-        rows = "".join(
-            f"<tr><td>{html.escape(n)}</td><td>{html.escape(_plus_minus(v, self.param_errors.get(n)))}</td>"
-            f"<td>{html.escape(PARAMETERS[n].description)}</td></tr>"
-            for n, v in (self.best_opt_params | self.fixed_params).items()
-        )
-        notes = "".join(f"<li>{html.escape(note)}</li>" for note in self.notes)
-        header = "<tr><th>parameter</th><th>value</th><th></th></tr>"
-        return f"<p>{html.escape(self.status)}</p><table>{header}{rows}</table><ul>{notes}</ul>"
+        return fit_words.page(self)
 
     def write(self, path, *, overwrite=False):
         """Write the result as ECSV, whole: `read` gives back a result that can do all that this one can.
@@ -459,17 +490,6 @@ class FitResult(Outcome):
         )
 
 
-def _about(minima):
-    """What a search found, in a sentence."""
-    reached = int(minima["n_reached"][0])
-    n, times = len(minima), "once" if reached == 1 else f"{reached} times"
-    text = f"A search from {minima.meta['n_starts']} starts found {n} distinct {'minimum' if n == 1 else 'minima'} (see minima)"
-    text += f"; the best was reached {times}"
-    if n > 1:
-        text += f", and the next has a loss larger by {minima['loss'][1] - minima['loss'][0]:.3g}"
-    return text + ("; more starts may find a better one." if reached == 1 else ".")
-
-
 def _minima_as_dict(minima):
     if minima is None:
         return None
@@ -492,25 +512,6 @@ def _minima_of_dict(kept):
 def _display(name):
     p = PARAMETERS[name]
     return p.unit.to(p.display_unit)
-
-
-def _plus_minus(value, sigma):
-    """Value and uncertainty with as many digits as the uncertainty warrants."""
-    unit = f" {value.unit}" if value.unit != u.dimensionless_unscaled else ""
-    if sigma is None:
-        return f"{value.value:.6g}{unit}"
-    if not np.isfinite(sigma.value):
-        return f"{value.value:.5g} +- unconstrained{unit}"
-    # two digits of the uncertainty, but at least three of the value
-    digits = 1 - _exponent(sigma.value), 2 - _exponent(value.value)
-    if sigma.value <= 0 or max(map(abs, digits)) > 6:
-        return f"{value.value:.5g} +- {sigma.value:.2g}{unit}"
-    digits = max(0, *digits)
-    return f"{value.value:.{digits}f} +- {sigma.value:.{digits}f}{unit}"
-
-
-def _exponent(value):
-    return math.floor(math.log10(abs(value))) if value else 0
 
 
 def _plain(value):

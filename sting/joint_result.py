@@ -15,7 +15,8 @@ from sting.core.descent import Stop
 from sting.core.likelihood import MODEL_PARAMETERS, N_PARTS, NAMED_PARAMETERS, JointSettings, Settings
 from sting.errors import Uncertainties, estimate_uncertainties, sample_coordinates
 from sting.files import existing_file, write_text
-from sting.fit_result import _display, _plain, _plus_minus
+from sting.fit_result import _display, _plain
+from sting.fit_words import plus_minus
 from sting.messages import check_whole, in_float64, refuse, suggest
 from sting.outcome import Outcome
 from sting.parameters import PARAMETERS, ROTATIONS
@@ -279,7 +280,7 @@ class JointResult(Outcome):
         for row in self.to_table():
             unit = u.Unit(row["unit"])
             sigma = row["sigma"] * unit if row["state"] == "free" else None
-            yield row, _plus_minus(row["value"] * unit, sigma) + ("" if row["state"] == "free" else " (fixed)")
+            yield row, plus_minus(row["value"] * unit, sigma) + ("" if row["state"] == "free" else " (fixed)")
 
     def __repr__(self):
         lines = [(self._label(*row["parameter", "streamer"]), row["state"], text) for row, text in self._lines()]
@@ -293,7 +294,7 @@ class JointResult(Outcome):
         -------
         str
         """
-        lines = [self.status, self._goodness_words(), ""]
+        lines = [self.status, self.goodness(), ""]
         lines += [f"  {name}: chi2 {fit.chi2:.5g} of {len(fit.problem['points'])} points" for name, fit in self.fits.items()]
         width = max(map(len, (SHARED, *self.streamers)))
         lines += ["", *(f"  {row['parameter']:<8} {row['streamer']:<{width}} {text}" for row, text in self._lines())]

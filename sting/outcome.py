@@ -75,7 +75,13 @@ class Outcome:
             f"{self.best_epoch}, {place} (a Newton step would gain {gain:.2g})."
         )
 
-    def _goodness_words(self):
+    def goodness(self):
+        """Return in a sentence how well the fit agrees with the data.
+
+        Returns
+        -------
+        str
+        """
         return (
             f"chi2 {self.chi2:.5g}; {self.n_data} independent residuals, those of priors included, for {self.n_free} parameters, "
             f"that is {self.dof} degrees of freedom; AICc {self.aicc:.5g}, BIC {self.bic:.5g}."

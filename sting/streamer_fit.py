@@ -6,6 +6,7 @@ from functools import cached_property
 from sting.errors import Uncertainties
 from sting.fit_result import FitResult
 from sting.messages import refuse
+from sting.profiler import Plain
 
 __all__ = ["StreamerFit"]
 
@@ -32,6 +33,28 @@ class StreamerFit(FitResult):
     def uncertainties(self) -> Uncertainties:
         """What the joint fit says of the parameters of this streamer, see `~sting.errors.Uncertainties`."""
         return self.joint.uncertainties_of(self.streamer)
+
+    @cached_property
+    def profiler(self):
+        """Values and plain uncertainties: those of a joint fit have no profiles."""
+        return Plain(self)
+
+    @cached_property
+    def near_gaussian(self):
+        """None for each free parameter: of a joint fit it is not known whether the plain uncertainties will do."""
+        return dict.fromkeys(self.names)
+
+    def profile(self, name, *args, **keywords):
+        """Refused: a joint fit has no profiles."""
+        self._refuse_profiles("profile")
+
+    def intervals(self, *args, **keywords):
+        """Refused: a joint fit has no profiles."""
+        self._refuse_profiles("intervals")
+
+    def _refuse_profiles(self, what):
+        got = f"the streamer {self.streamer!r} of a joint fit"
+        refuse(what, "be asked of the fit of one streamer", got, "Fit it alone with fit_streamline, or use param_errors.")
 
     @property
     def best_epoch(self):
@@ -67,8 +90,8 @@ class StreamerFit(FitResult):
         n = len(self.joint.streamers)
         return f"{self.streamer!r}, one of {n} in a joint fit, with a loss of {self.loss:.6g} of its own. {self.joint.status}"
 
-    def _goodness_words(self):
-        return f"chi2 {self.chi2:.5g} of {len(self.problem['points'])} points. In the joint fit: {self.joint._goodness_words()}"
+    def goodness(self):
+        return f"chi2 {self.chi2:.5g} of {len(self.problem['points'])} points. In the joint fit: {self.joint.goodness()}"
 
     def notes_of_the_model(self):
         """Return what the user should know of this streamer's model, without what concerns the joint fit.

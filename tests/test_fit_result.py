@@ -9,9 +9,11 @@ from astropy import units as u
 from astropy.table import QTable
 
 from sting import outputs, synthetic
-from sting.fit_result import FitResult, _plus_minus
+from sting.fit_result import FitResult
+from sting.fit_words import plus_minus
 from sting.gradient_descent import fit_streamline
 from sting.parameters import PARAMETERS
+from sting.profiler import OPEN, End
 
 FREE = ("r0", "theta0", "phi0", "omega", "mass", "pa")
 
@@ -164,7 +166,7 @@ def test_text_and_html(result):
     ],
 )
 def test_as_many_digits_as_the_uncertainty_warrants(value, sigma, expected):
-    assert _plus_minus(value, sigma) == expected
+    assert plus_minus(value, sigma) == expected
 
 
 def test_write_and_read_give_the_same_result(result, tmp_path):
@@ -242,11 +244,16 @@ class TestResultsFolder:
 
     def test_parameters_as_json(self, result, folder):
         content = json.loads((folder / "best_fit_params.json").read_text())
-        assert content["optimised_parameters"]["r0"] == {
-            "value": result.best_opt_params["r0"].value,
-            "unit": "AU",
-            "sigma": result.param_errors["r0"].value,
+        # r0 is not near Gaussian in this fit, the mass is
+        assert content["optimised_parameters"]["mass"] == {
+            "value": result.best_opt_params["mass"].value,
+            "unit": "solMass",
+            "near_gaussian": True,
+            "sigma": result.param_errors["mass"].value,
         }
+        r0 = content["optimised_parameters"]["r0"]
+        assert set(r0) == {"value", "unit", "near_gaussian", "lower", "upper"}
+        assert r0["lower"] < r0["value"] < r0["upper"]
         assert content["fixed_parameters"]["v_lsr"] == {"value": 7.5, "unit": "km / s"}
         assert content["notes"]
 
@@ -277,7 +284,10 @@ class TestResultsFolder:
         with pytest.raises(TypeError, match="'save_folder' must be a path or None"):
             outputs.check_folder(3)
 
-    def test_infinite_sigma_is_null(self, tmp_path, monkeypatch, result):
-        monkeypatch.setitem(result.uncertainties.sigma, "pa", np.inf)
+    def test_an_end_that_there_is_not_is_null(self, tmp_path, monkeypatch, result):
+        monkeypatch.setitem(result.near_gaussian, "pa", False)
+        monkeypatch.setattr(result.profiler, "end", lambda *_: End(np.inf, OPEN, ()))
         outputs.save_best_fit_params(result, tmp_path / "p.json")
-        assert json.loads((tmp_path / "p.json").read_text())["optimised_parameters"]["pa"]["sigma"] is None
+        content = json.loads((tmp_path / "p.json").read_text())["optimised_parameters"]["pa"]
+        assert content["upper"] is None
+        assert "sigma" not in content

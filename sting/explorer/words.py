@@ -44,8 +44,9 @@ def result_table(state):
     result = state.result
     if result is None:
         return "<p>No fit yet.</p>"
-    known = "uncertainties" in vars(result)
-    errors = result.param_errors if known else {}
+    # once the notes are made, in the fit's own thread
+    known = "near_gaussian" in vars(result)
+    errors = {n: sigma if result.near_gaussian[n] else None for n, sigma in result.param_errors.items()} if known else {}
     rows = "".join(
         f"<tr><td>{html.escape(PARAMETERS[name].label)}</td><td>{_value(value, errors.get(name))}</td>"
         f"<td>{html.escape(unit_words(value.unit))}</td></tr>"

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from sting.messages import refuse
+from sting.profile import ONE_SIGMA
 
 __all__ = ["check_folder", "save_best_fit_params", "save_joint_results", "save_optimisation_log", "save_results"]
 
@@ -39,7 +40,10 @@ def check_folder(folder):
 
 
 def save_best_fit_params(result, path):
-    """Write the best-fit parameters as JSON: value, unit and, for the free ones, sigma of each.
+    """Write the best-fit parameters as JSON: value, unit and, for the free ones, sigma or the interval of 68 per cent of each.
+
+    Where a parameter is near Gaussian ``sigma`` is its uncertainty; where it is not ``lower`` and ``upper`` are the ends of the
+    interval from its profile likelihood, null where there is none.
 
     Parameters
     ----------
@@ -52,10 +56,9 @@ def save_best_fit_params(result, path):
     --------
     >>> save_best_fit_params(result, "best_fit_params.json")  # doctest: +SKIP
     """
-    errors = result.param_errors
     content = {
         "optimised_parameters": {
-            n: {"value": float(v.value), "unit": v.unit.to_string(), "sigma": _finite(errors[n].value)}
+            n: {"value": float(v.value), "unit": v.unit.to_string()} | _uncertainty(n, result)
             for n, v in result.best_opt_params.items()
         },
         "fixed_parameters": {n: {"value": float(v.value), "unit": v.unit.to_string()} for n, v in result.fixed_params.items()},
@@ -64,6 +67,15 @@ def save_best_fit_params(result, path):
         "notes": result.notes,
     }
     Path(path).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _uncertainty(name, result):
+    near = result.near_gaussian[name]
+    if near is not False:
+        return {"near_gaussian": near, "sigma": _finite(result.param_errors[name].value)}
+    profile = result.profiler
+    ends = (profile.shown(name, profile.end(name, side, ONE_SIGMA).value).value for side in (-1, 1))
+    return {"near_gaussian": False} | dict(zip(("lower", "upper"), map(_finite, ends), strict=True))
 
 
 def _finite(value):

@@ -15,7 +15,8 @@ from sting.cubes import (
 )
 from sting.cuts import ISLANDS, cut_streamer
 from sting.messages import check_choice, check_whole, in_float64, named_keywords, refuse, warn
-from sting.noise import Noise, check_rms, check_threshold, find_noise
+from sting.middle_line import VoxelNoise, middle_line
+from sting.noise import Noise, check_rms, check_threshold, find_noise, kept_rms
 from sting.reduction import (
     ORDERINGS,
     UNCERTAINTIES,
@@ -198,10 +199,10 @@ def reduced(streamer_cube, yso_centre, n_elements, uncertainty="spread", orderin
     check_choice("ordering", ordering, ORDERINGS)
     n_elements, min_beams = check_whole("n_elements", n_elements, 2, 10), check_beams(min_beams)
     cube = to_velocity(open_cube(streamer_cube, "streamer_cube"), "streamer_cube")
-    cloud, pixel = _point_cloud(cube, sky_position("yso_centre", yso_centre))
-    points, flux = cloud[:3], cloud[3]
+    cloud, place = _point_cloud(cube, sky_position("yso_centre", yso_centre))
+    points, flux, pixel = cloud[:3], cloud[3], place[1] * cube.shape[2] + place[2]
     refuse_too_few(n_elements, len(flux), "voxels", "Lower it or widen the cut.")
-    meta = _meta(cube, uncertainty)
+    meta = _meta(cube, uncertainty, kept_rms(cube))
     if ordering == "distance":
         d = distances(points[0], points[1], n_elements)
     elif flux.max() > 0:
@@ -210,12 +211,17 @@ def reduced(streamer_cube, yso_centre, n_elements, uncertainty="spread", orderin
         refuse("streamer_cube", "have positive flux", f"at most {flux.max():.3g}", "Check the cuts that were made.")
     bins = bins_along(d, np.percentile(d, np.linspace(0, 100, n_elements + 1))[1:-1])
     bins = merged(bins, pixel, meta, min_beams)
-    means, sigmas = bin_by_bin(bins, lambda kept: _moments(points[:, kept], flux[kept], meta))
+    if "rms" in meta:
+        step = cube.wcs.celestial.pixel_scale_matrix * 3600
+        noise = VoxelNoise(meta["rms"], meta["beam"], step, place)
+        means, sigmas = middle_line(points, flux, d, bins, noise, (meta["pixel"], meta["channel"]))
+    else:
+        means, sigmas = bin_by_bin(bins, lambda kept: _moments(points[:, kept], flux[kept], meta))
     return Streamer(cloud, *means, *sigmas, meta=meta)
 
 
 def _point_cloud(cube, star):
-    """Positions and intensities (4, n) and numbers of the pixels (n,) of all finite voxels."""
+    """Positions and intensities (4, n) and channels, rows and columns (3, n) of all finite voxels."""
     refuse_far_star(star, cube.wcs.celestial, cube.shape[1:], "cube")
     voxels, flux = finite_voxels(cube)
     _, n_y, n_x = cube.shape
@@ -227,7 +233,7 @@ def _point_cloud(cube, star):
     cloud = np.empty((4, len(flux)))
     cloud[0], cloud[1] = (offset[place] for offset in offsets(cube, star, np.divmod(lit, n_x)[::-1]))
     cloud[2], cloud[3] = cube.spectral_axis.to_value(KMS)[channel], flux
-    return cloud, pixel
+    return cloud, np.array([channel, *np.divmod(pixel, n_x)])
 
 
 def _moments(points, flux, meta):
@@ -242,11 +248,13 @@ def _moments(points, flux, meta):
     return mean, bounded_sigmas(variance, meta["pixel"], meta["channel"], independent)
 
 
-def _meta(cube, uncertainty):
+def _meta(cube, uncertainty, rms):
     pixel, channel = cell_of(cube)
     meta = {"uncertainty": uncertainty, "intensity_unit": cube.unit.to_string(), "pixel": pixel, "channel": channel}
     if (axes := beam_axes(cube)) is not None:
         meta["beam"] = list(axes)
+        if uncertainty == "mean" and rms is not None:
+            meta["rms"] = rms
     elif uncertainty == "mean":
         refuse("streamer_cube", "have a beam for uncertainty='mean'", "none", "Add one (cube.with_beam) or use 'spread'.")
     return meta

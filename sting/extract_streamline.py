@@ -135,7 +135,7 @@ def _noise(cube, rms):
 
 
 @named_keywords
-def reduce_to_1D(streamer_cube, yso_centre, n_elements=10, *, uncertainty="spread", ordering="distance", min_beams=1):
+def reduce_to_1D(streamer_cube, yso_centre, n_elements=10, *, uncertainty=None, ordering="distance", min_beams=1, rms=None):
     """Reduce the emission of a streamer to a curve of flux-weighted mean positions and velocities.
 
     The voxels are put into ``n_elements`` bins of equal numbers by a measure of the way along the streamer, each into one.
@@ -148,9 +148,12 @@ def reduce_to_1D(streamer_cube, yso_centre, n_elements=10, *, uncertainty="sprea
         Position of the star.
     n_elements : int, optional
         Number of points.
-    uncertainty : {"spread", "mean"}, optional
-        ``"spread"``: the flux-weighted standard deviation in the bin, that is the width of the streamer, as in STING.
-        ``"mean"``: that of the mean, the spread divided by the root of the number of independent beams and channels in the bin.
+    uncertainty : {"mean", "spread"}, optional
+        ``"mean"``: points on the middle line of the streamer and their errors from the noise. They are the flux-weighted
+        means, freed of what the threshold, the edges of the bins, the blur and the bend do to them. Where the noise is not known
+        they are the plain means, and the errors the spread divided by the root of the number of independent beams and channels.
+        ``"spread"``: the plain means, and the flux-weighted standard deviation in the bin, that is the width of the streamer, as
+        in STING. By default ``"mean"`` where beam and noise are known and, with a warning, ``"spread"`` where they are not.
     ordering : {"distance", "curve"}, optional
         The measure of the way. ``"distance"``: d = r sqrt(1 + dtheta^2), as in STING, where r is the projected distance from the
         star and dtheta the angle from the direction of the innermost emission; it grows along a streamer that leads away from the
@@ -161,6 +164,9 @@ def reduce_to_1D(streamer_cube, yso_centre, n_elements=10, *, uncertainty="sprea
         A bin with fewer beams (pixels on the sky by those of a beam) is merged with the next one inwards, with a warning: its
         point would repeat what its neighbour says. Two are left at the least. 0 keeps all, as in STING; a cube without a beam
         keeps them as well.
+    rms : `~astropy.units.Quantity`, optional
+        Noise of a voxel. By default what `extract_streamer_subcube` used for its threshold, which the cut keeps in its header
+        (of a map the median).
 
     Returns
     -------
@@ -175,6 +181,8 @@ def reduce_to_1D(streamer_cube, yso_centre, n_elements=10, *, uncertainty="sprea
         flux, or no beam where one is needed.
     TypeError
         If ``streamer_cube`` or ``yso_centre`` is of another type.
+    ~astropy.units.UnitsError
+        If ``rms`` has a unit of another kind, or none.
     FileNotFoundError
         If the file does not exist.
 
@@ -186,23 +194,26 @@ def reduce_to_1D(streamer_cube, yso_centre, n_elements=10, *, uncertainty="sprea
     >>> len(reduce_to_1D(streamer_cube, scene.star_position, n_elements=8))
     8
     """
-    streamer = reduced(streamer_cube, yso_centre, n_elements, uncertainty, ordering, min_beams)
+    streamer = reduced(streamer_cube, yso_centre, n_elements, uncertainty, ordering, min_beams, rms)
+    if uncertainty is None and streamer.meta["uncertainty"] == "spread":
+        warn(_spread_words(streamer))
     if len(streamer) < n_elements:
         warn(merged_words(n_elements, len(streamer), min_beams))
     return streamer
 
 
 @in_float64
-def reduced(streamer_cube, yso_centre, n_elements, uncertainty="spread", ordering="distance", min_beams=1):
+def reduced(streamer_cube, yso_centre, n_elements, uncertainty=None, ordering="distance", min_beams=1, rms=None):
     """`reduce_to_1D` for those who say themselves that bins were merged."""  # numpydoc ignore=PR01
-    check_choice("uncertainty", uncertainty, UNCERTAINTIES)
+    if uncertainty is not None:
+        check_choice("uncertainty", uncertainty, UNCERTAINTIES)
     check_choice("ordering", ordering, ORDERINGS)
     n_elements, min_beams = check_whole("n_elements", n_elements, 2, 10), check_beams(min_beams)
     cube = to_velocity(open_cube(streamer_cube, "streamer_cube"), "streamer_cube")
     cloud, place = _point_cloud(cube, sky_position("yso_centre", yso_centre))
     points, flux, pixel = cloud[:3], cloud[3], place[1] * cube.shape[2] + place[2]
     refuse_too_few(n_elements, len(flux), "voxels", "Lower it or widen the cut.")
-    meta = _meta(cube, uncertainty, kept_rms(cube))
+    meta = _meta(cube, uncertainty, kept_rms(cube) if rms is None else check_rms(rms, cube))
     if ordering == "distance":
         d = distances(points[0], points[1], n_elements)
     elif flux.max() > 0:
@@ -218,6 +229,15 @@ def reduced(streamer_cube, yso_centre, n_elements, uncertainty="spread", orderin
     else:
         means, sigmas = bin_by_bin(bins, lambda kept: _moments(points[:, kept], flux[kept], meta))
     return Streamer(cloud, *means, *sigmas, meta=meta)
+
+
+def _spread_words(streamer):
+    """Notice that the default could not be ``"mean"``."""
+    known, cure = ("noise", "Pass rms") if "beam" in streamer.meta else ("beam", "Add one (cube.with_beam)")
+    return (
+        f"The cube tells no {known}: the uncertainties of the points are the width of the streamer, not the errors of its "
+        f"middle. {cure}, or say uncertainty='spread'."
+    )
 
 
 def _point_cloud(cube, star):
@@ -249,12 +269,16 @@ def _moments(points, flux, meta):
 
 
 def _meta(cube, uncertainty, rms):
+    """What the streamer keeps; with ``rms``, if its points are to be on the middle line."""
     pixel, channel = cell_of(cube)
-    meta = {"uncertainty": uncertainty, "intensity_unit": cube.unit.to_string(), "pixel": pixel, "channel": channel}
-    if (axes := beam_axes(cube)) is not None:
-        meta["beam"] = list(axes)
-        if uncertainty == "mean" and rms is not None:
-            meta["rms"] = rms
-    elif uncertainty == "mean":
+    axes = beam_axes(cube)
+    if uncertainty is None:
+        uncertainty = "spread" if axes is None or rms is None else "mean"
+    if uncertainty == "mean" and axes is None:
         refuse("streamer_cube", "have a beam for uncertainty='mean'", "none", "Add one (cube.with_beam) or use 'spread'.")
+    meta = {"uncertainty": uncertainty, "intensity_unit": cube.unit.to_string(), "pixel": pixel, "channel": channel}
+    if axes is not None:
+        meta["beam"] = list(axes)
+    if uncertainty == "mean" and rms is not None:
+        meta["rms"] = float(np.nanmedian(rms))
     return meta

@@ -48,9 +48,9 @@ def observe(k, snr=None, uncertainty="mean", ordering="distance"):
 def point_pulls(streamer, truth):
     """Squared distance of each point from the true curve, in its uncertainties: chi-squared of two degrees of freedom."""
     path = streamline(truth, distance=DISTANCE, n_points=4000)
-    away = (np.array([path.ra.value, path.dec.value, path.velocity.value])[:, None] - np.array(streamer.data)[..., None]) / np.array(
-        streamer.uncertainties
-    )[..., None]
+    away = (
+        np.array([path.ra.value, path.dec.value, path.velocity.value])[:, None] - np.array(streamer.data)[..., None]
+    ) / np.array(streamer.uncertainties)[..., None]
     return np.sum(away**2, axis=0).min(axis=1)
 
 
@@ -117,7 +117,9 @@ def main():
             fits.append(fit_pulls(k, streamer, truth) | {"snr": snr})
             known.append(fit_pulls(k, streamer, truth, ("r0",)) | {"snr": snr})
     print(f"{options.uncertainty}, {options.ordering}: {options.cubes} cubes, of which {lost} leave fewer than four points.\n")
-    print("| peak / noise | cubes | points | within 68 % | mean chi2 / 2 | median chi2 / 1.39 |\n| --- | ---: | ---: | ---: | ---: | ---: |")
+    print(
+        "| peak / noise | cubes | points | within 68 % | mean chi2 / 2 | median chi2 / 1.39 |\n| --- | ---: | ---: | ---: | ---: | ---: |"
+    )
     for limits, found in [*points.items(), ("all", [one for found in points.values() for one in found])]:
         name = limits if limits == "all" else f"{limits[0]} to {limits[1]}"
         if found:
@@ -126,7 +128,9 @@ def main():
             print(f"| {name} | {len(found)} | {len(chi2)} | {numbers} |")
     for title, rows in (("all free", fits), ("r0 known", known)):
         if rows:
-            print(f"\n| {title} | within 1 sigma | typical pull | below 15: within | typical |\n| --- | ---: | ---: | ---: | ---: |")
+            print(
+                f"\n| {title} | within 1 sigma | typical pull | below 15: within | typical |\n| --- | ---: | ---: | ---: | ---: |"
+            )
             for name in (name for name in rows[0] if name != "snr"):
                 faint = [row[name] for row in rows if row["snr"] < 15]
                 print(f"| {name} | {share([row[name] for row in rows])} | {share(faint)} |")

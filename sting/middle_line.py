@@ -23,7 +23,6 @@ FWHM = math.sqrt(8 * math.log(2))
 
 #: How far around a point, in blurs, the polynomials reach that tell the bend of the streamer, and their degree.
 STRETCH, DEGREE = 2.0, 3
-SHARED = True
 
 
 class Edge(NamedTuple):
@@ -223,5 +222,4 @@ def _covariance(parts, slopes, noise):
 
 def _effective(covariance):
     """Variances (3, n) that uncorrelated points had if they told as little of what they have in common as these do."""
-    variance = np.einsum("kii->ki", covariance)
-    return np.maximum(variance, covariance.sum(axis=2)) if SHARED else variance
+    return np.maximum(np.einsum("kii->ki", covariance), covariance.sum(axis=2))

@@ -48,9 +48,8 @@ def observe(k, snr=None, uncertainty="mean", ordering="distance"):
 def point_pulls(streamer, truth):
     """Squared distance of each point from the true curve, in its uncertainties: chi-squared of two degrees of freedom."""
     path = streamline(truth, distance=DISTANCE, n_points=4000)
-    away = (
-        np.array([path.ra.value, path.dec.value, path.velocity.value])[:, None] - np.array(streamer.data)[..., None]
-    ) / np.array(streamer.uncertainties)[..., None]
+    curve, points = np.array([path.ra.value, path.dec.value, path.velocity.value]), np.array(streamer.data)
+    away = (curve[:, None] - points[..., None]) / np.array(streamer.uncertainties)[..., None]
     return np.sum(away**2, axis=0).min(axis=1)
 
 
@@ -117,15 +116,14 @@ def main():
             fits.append(fit_pulls(k, streamer, truth) | {"snr": snr})
             known.append(fit_pulls(k, streamer, truth, ("r0",)) | {"snr": snr})
     print(f"{options.uncertainty}, {options.ordering}: {options.cubes} cubes, of which {lost} leave fewer than four points.\n")
-    print(
-        "| peak / noise | cubes | points | within 68 % | mean chi2 / 2 | median chi2 / 1.39 |\n| --- | ---: | ---: | ---: | ---: | ---: |"
-    )
-    for limits, found in [*points.items(), ("all", [one for found in points.values() for one in found])]:
-        name = limits if limits == "all" else f"{limits[0]} to {limits[1]}"
-        if found:
-            chi2 = np.concatenate(found)
+    print("| peak / noise | cubes | points | within 68 % | mean chi2 / 2 | median chi2 / 1.39 |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: |")
+    table = {f"{low} to {high}": some for (low, high), some in points.items()}
+    for name, some in (table | {"all": [one for each in points.values() for one in each]}).items():
+        if some:
+            chi2 = np.concatenate(some)
             numbers = f"{np.mean(chi2 < WITHIN):.2f} | {chi2.mean() / 2:.2f} | {np.median(chi2) / 1.386:.2f}"
-            print(f"| {name} | {len(found)} | {len(chi2)} | {numbers} |")
+            print(f"| {name} | {len(some)} | {len(chi2)} | {numbers} |")
     for title, rows in (("all free", fits), ("r0 known", known)):
         if rows:
             print(

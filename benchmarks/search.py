@@ -52,7 +52,7 @@ def observe(truth, seed, from_cube):
         return synthetic.make_streamer_points(truth, distance=DISTANCE, seed=seed)
     scene = synthetic.make_streamer_cube(truth, distance=DISTANCE, seed=seed, shape=(90, 80, 80), pixel=0.25 * u.arcsec)
     cut = extract_streamer_subcube(scene.cube, rms_thresh=5, rms=scene.rms)
-    return reduce_to_1D(cut, scene.star_position)
+    return reduce_to_1D(cut, scene.star_position, uncertainty="spread")
 
 
 def state(truth, k):
@@ -105,7 +105,7 @@ def iras2a(path, n_starts):
             ymax=0.5 * u.arcsec,
             rms_thresh=4,
         )
-    streamer = reduce_to_1D(cut, STAR)
+    streamer = reduce_to_1D(cut, STAR, uncertainty="spread")
     priors = {"mass": (4.0, 1.0) * u.Msun, "inc": (-45, 10) * u.deg, "pa": (194, 10) * u.deg}
     bounds = {"r0": (200, 10000) * u.au, "mass": (3, 5) * u.Msun}
     fixed = {"rmin": 50 * u.au, "v_lsr": 7.5 * u.km / u.s}

@@ -7,6 +7,7 @@ from scipy.sparse.csgraph import connected_components
 
 from sting.cubes import KMS, beam_axes, cell_of, channels_between, offsets, pixels_per_beam, quantity
 from sting.messages import refuse
+from sting.noise import keep_rms
 from sting.sky_regions import read_regions, region_mask
 from sting.voxels import BLOCK, blocks, finite_voxels, read
 
@@ -30,7 +31,10 @@ def cut_streamer(cube, vmin, vmax, box, rms_thresh, region, center, noise, islan
         _check_overlap(mask, "region", "Check its position and its coordinate frame.")
     cut, window = _cut_sky(cut, mask)
     if rms_thresh is not None:
-        cut = cut.with_mask(_bright(cut, rms_thresh, noise(), window))
+        found = noise()
+        cut = cut.with_mask(_bright(cut, rms_thresh, found, window))
+        if not found.is_lost:
+            keep_rms(cut, found.rms if np.ndim(found.rms) == 0 else found.rms[window])
     # little at a time: most often the first is enough
     if not any(np.isfinite(values).any() for _, values in read(cut, blocks(cut, BLOCK // 16), "cut")):
         refuse(

@@ -15,7 +15,8 @@ from sting.cubes import (
 )
 from sting.cuts import ISLANDS, cut_streamer
 from sting.messages import check_choice, check_whole, in_float64, named_keywords, refuse, warn
-from sting.noise import Noise, check_rms, check_threshold, find_noise
+from sting.middle_line import VoxelNoise, middle_line
+from sting.noise import Noise, check_rms, check_threshold, find_noise, kept_rms
 from sting.reduction import (
     ORDERINGS,
     UNCERTAINTIES,
@@ -134,7 +135,7 @@ def _noise(cube, rms):
 
 
 @named_keywords
-def reduce_to_1D(streamer_cube, yso_centre, n_elements=10, *, uncertainty="spread", ordering="distance", min_beams=1):
+def reduce_to_1D(streamer_cube, yso_centre, n_elements=10, *, uncertainty=None, ordering="distance", min_beams=1, rms=None):
     """Reduce the emission of a streamer to a curve of flux-weighted mean positions and velocities.
 
     The voxels are put into ``n_elements`` bins of equal numbers by a measure of the way along the streamer, each into one.
@@ -147,9 +148,12 @@ def reduce_to_1D(streamer_cube, yso_centre, n_elements=10, *, uncertainty="sprea
         Position of the star.
     n_elements : int, optional
         Number of points.
-    uncertainty : {"spread", "mean"}, optional
-        ``"spread"``: the flux-weighted standard deviation in the bin, that is the width of the streamer, as in STING.
-        ``"mean"``: that of the mean, the spread divided by the root of the number of independent beams and channels in the bin.
+    uncertainty : {"mean", "spread"}, optional
+        ``"mean"``: points on the middle line of the streamer and their errors from the noise. They are the flux-weighted
+        means, freed of what the threshold, the edges of the bins, the blur and the bend do to them. Where the noise is not known
+        they are the plain means, and the errors the spread divided by the root of the number of independent beams and channels.
+        ``"spread"``: the plain means, and the flux-weighted standard deviation in the bin, that is the width of the streamer, as
+        in STING. By default ``"mean"`` where beam and noise are known and, with a warning, ``"spread"`` where they are not.
     ordering : {"distance", "curve"}, optional
         The measure of the way. ``"distance"``: d = r sqrt(1 + dtheta^2), as in STING, where r is the projected distance from the
         star and dtheta the angle from the direction of the innermost emission; it grows along a streamer that leads away from the
@@ -160,6 +164,9 @@ def reduce_to_1D(streamer_cube, yso_centre, n_elements=10, *, uncertainty="sprea
         A bin with fewer beams (pixels on the sky by those of a beam) is merged with the next one inwards, with a warning: its
         point would repeat what its neighbour says. Two are left at the least. 0 keeps all, as in STING; a cube without a beam
         keeps them as well.
+    rms : `~astropy.units.Quantity`, optional
+        Noise of a voxel. By default what `extract_streamer_subcube` used for its threshold, which the cut keeps in its header
+        (of a map the median).
 
     Returns
     -------
@@ -174,6 +181,8 @@ def reduce_to_1D(streamer_cube, yso_centre, n_elements=10, *, uncertainty="sprea
         flux, or no beam where one is needed.
     TypeError
         If ``streamer_cube`` or ``yso_centre`` is of another type.
+    ~astropy.units.UnitsError
+        If ``rms`` has a unit of another kind, or none.
     FileNotFoundError
         If the file does not exist.
 
@@ -185,23 +194,26 @@ def reduce_to_1D(streamer_cube, yso_centre, n_elements=10, *, uncertainty="sprea
     >>> len(reduce_to_1D(streamer_cube, scene.star_position, n_elements=8))
     8
     """
-    streamer = reduced(streamer_cube, yso_centre, n_elements, uncertainty, ordering, min_beams)
+    streamer = reduced(streamer_cube, yso_centre, n_elements, uncertainty, ordering, min_beams, rms)
+    if uncertainty is None and streamer.meta["uncertainty"] == "spread":
+        warn(_spread_words(streamer))
     if len(streamer) < n_elements:
         warn(merged_words(n_elements, len(streamer), min_beams))
     return streamer
 
 
 @in_float64
-def reduced(streamer_cube, yso_centre, n_elements, uncertainty="spread", ordering="distance", min_beams=1):
+def reduced(streamer_cube, yso_centre, n_elements, uncertainty=None, ordering="distance", min_beams=1, rms=None):
     """`reduce_to_1D` for those who say themselves that bins were merged."""  # numpydoc ignore=PR01
-    check_choice("uncertainty", uncertainty, UNCERTAINTIES)
+    if uncertainty is not None:
+        check_choice("uncertainty", uncertainty, UNCERTAINTIES)
     check_choice("ordering", ordering, ORDERINGS)
     n_elements, min_beams = check_whole("n_elements", n_elements, 2, 10), check_beams(min_beams)
     cube = to_velocity(open_cube(streamer_cube, "streamer_cube"), "streamer_cube")
-    cloud, pixel = _point_cloud(cube, sky_position("yso_centre", yso_centre))
-    points, flux = cloud[:3], cloud[3]
+    cloud, place = _point_cloud(cube, sky_position("yso_centre", yso_centre))
+    points, flux, pixel = cloud[:3], cloud[3], place[1] * cube.shape[2] + place[2]
     refuse_too_few(n_elements, len(flux), "voxels", "Lower it or widen the cut.")
-    meta = _meta(cube, uncertainty)
+    meta = _meta(cube, uncertainty, kept_rms(cube) if rms is None else check_rms(rms, cube))
     if ordering == "distance":
         d = distances(points[0], points[1], n_elements)
     elif flux.max() > 0:
@@ -210,12 +222,26 @@ def reduced(streamer_cube, yso_centre, n_elements, uncertainty="spread", orderin
         refuse("streamer_cube", "have positive flux", f"at most {flux.max():.3g}", "Check the cuts that were made.")
     bins = bins_along(d, np.percentile(d, np.linspace(0, 100, n_elements + 1))[1:-1])
     bins = merged(bins, pixel, meta, min_beams)
-    means, sigmas = bin_by_bin(bins, lambda kept: _moments(points[:, kept], flux[kept], meta))
+    if "rms" in meta:
+        step = cube.wcs.celestial.pixel_scale_matrix * 3600
+        noise = VoxelNoise(meta["rms"], meta["beam"], step, place)
+        means, sigmas = middle_line(points, flux, d, bins, noise, (meta["pixel"], meta["channel"]))
+    else:
+        means, sigmas = bin_by_bin(bins, lambda kept: _moments(points[:, kept], flux[kept], meta))
     return Streamer(cloud, *means, *sigmas, meta=meta)
 
 
+def _spread_words(streamer):
+    """Notice that the default could not be ``"mean"``."""
+    known, cure = ("noise", "Pass rms") if "beam" in streamer.meta else ("beam", "Add one (cube.with_beam)")
+    return (
+        f"The cube tells no {known}: the uncertainties of the points are the width of the streamer, not the errors of its "
+        f"middle. {cure}, or say uncertainty='spread'."
+    )
+
+
 def _point_cloud(cube, star):
-    """Positions and intensities (4, n) and numbers of the pixels (n,) of all finite voxels."""
+    """Positions and intensities (4, n) and channels, rows and columns (3, n) of all finite voxels."""
     refuse_far_star(star, cube.wcs.celestial, cube.shape[1:], "cube")
     voxels, flux = finite_voxels(cube)
     _, n_y, n_x = cube.shape
@@ -227,7 +253,7 @@ def _point_cloud(cube, star):
     cloud = np.empty((4, len(flux)))
     cloud[0], cloud[1] = (offset[place] for offset in offsets(cube, star, np.divmod(lit, n_x)[::-1]))
     cloud[2], cloud[3] = cube.spectral_axis.to_value(KMS)[channel], flux
-    return cloud, pixel
+    return cloud, np.array([channel, *np.divmod(pixel, n_x)])
 
 
 def _moments(points, flux, meta):
@@ -242,11 +268,17 @@ def _moments(points, flux, meta):
     return mean, bounded_sigmas(variance, meta["pixel"], meta["channel"], independent)
 
 
-def _meta(cube, uncertainty):
+def _meta(cube, uncertainty, rms):
+    """What the streamer keeps; with ``rms``, if its points are to be on the middle line."""
     pixel, channel = cell_of(cube)
-    meta = {"uncertainty": uncertainty, "intensity_unit": cube.unit.to_string(), "pixel": pixel, "channel": channel}
-    if (axes := beam_axes(cube)) is not None:
-        meta["beam"] = list(axes)
-    elif uncertainty == "mean":
+    axes = beam_axes(cube)
+    if uncertainty is None:
+        uncertainty = "spread" if axes is None or rms is None else "mean"
+    if uncertainty == "mean" and axes is None:
         refuse("streamer_cube", "have a beam for uncertainty='mean'", "none", "Add one (cube.with_beam) or use 'spread'.")
+    meta = {"uncertainty": uncertainty, "intensity_unit": cube.unit.to_string(), "pixel": pixel, "channel": channel}
+    if axes is not None:
+        meta["beam"] = list(axes)
+    if uncertainty == "mean" and rms is not None:
+        meta["rms"] = float(np.nanmedian(rms))
     return meta

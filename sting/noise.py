@@ -29,6 +29,9 @@ FEWEST_AT_ONCE = 2**14
 #: Steps of the R2 sequence, which fills the unit square most evenly.
 R2 = 0.7548776662466927, 0.5698402909980532
 
+#: Card of the header in which a cut keeps its noise, with its unit.
+RMS_CARD = "STINGRMS"
+
 #: Channels that a pixel must have for a noise of its own.
 FEWEST_CHANNELS = 5
 
@@ -271,3 +274,36 @@ def check_rms(rms, cube):
     if not len(known) or not (np.isfinite(known) & (known > 0)).all():
         refuse("rms", "be positive", rms if not np.ndim(values) else "a map that is not", "NaN stands for pixels to leave out.")
     return values
+
+
+def keep_rms(cube, rms):
+    """Write the noise into the header of a cube: of a map the median.
+
+    Parameters
+    ----------
+    cube : `~spectral_cube.SpectralCube`
+        The cube.
+    rms : float or `~numpy.ndarray`
+        Its noise, in its unit.
+    """
+    cube.meta[RMS_CARD] = u.Quantity(float(np.nanmedian(rms)), cube.unit).to_string()
+
+
+def kept_rms(cube):
+    """Return the noise that the header of a cut holds.
+
+    Parameters
+    ----------
+    cube : `~spectral_cube.SpectralCube`
+        The cube.
+
+    Returns
+    -------
+    float or None
+        In the unit of the cube; None where it holds none.
+    """
+    try:
+        rms = u.Quantity(cube.header.get(RMS_CARD, "none")).to_value(cube.unit)
+    except (u.UnitsError, TypeError, ValueError):
+        return None
+    return float(rms) if np.ndim(rms) == 0 and np.isfinite(rms) and rms > 0 else None

@@ -161,6 +161,8 @@ class TestFrames:
         c, s = np.cos(turn), np.sin(turn)
         # east offset -> new east offset; the pixels grow to the west
         new.update(PC1_1=c, PC1_2=-s, PC2_1=s, PC2_2=c)
+        # the angle of the beam counts from the north of the cube's own frame
+        new["BPA"] = header["BPA"] + np.degrees(turn)
         path = written(tmp_path, new, data)
         pixels = SpectralCube.read(path).wcs.celestial.pixel_to_world([0, 40], [3, 47]).transform_to("fk5")
         assert pixels.separation(old.pixel_to_world([0, 40], [3, 47])).arcsec.max() < 1e-6
@@ -169,7 +171,8 @@ class TestFrames:
 
 class TestIntensities:
     def test_jansky_per_beam(self, scene, expected):
-        assert_same(reduced(scene.cube.to(u.Jy / u.beam), scene), expected)
+        # the threshold keeps the same voxels, but for the rounding of their values
+        assert_same(reduced(scene.cube.to(u.Jy / u.beam), scene), expected, position=1e-5)
 
     @pytest.mark.parametrize("use_dask", [False, True])
     def test_lazy(self, scene, plain, expected, tmp_path, use_dask):
@@ -189,7 +192,7 @@ class TestIntensities:
         assert_same(reduced(written(tmp_path, header, padded), scene), expected)
 
     @pytest.mark.parametrize("spread", [0.0, 0.01])
-    def test_a_beam_for_each_channel(self, scene, plain, expected, tmp_path, spread):
+    def test_a_beam_for_each_channel(self, scene, plain, tmp_path, spread):
         header, data = plain
         header, n = header.copy(), len(data)
         for key in ("BMAJ", "BMIN", "BPA"):
@@ -207,7 +210,8 @@ class TestIntensities:
         table = fits.BinTableHDU.from_columns(columns, name="BEAMS")
         table.header["NCHAN"], table.header["NPOL"] = n, 1
         path = written(tmp_path, header, data, table)
-        assert_same(reduced(path, scene), expected)
+        width, expected = (reduced(cube, scene, uncertainty="spread") for cube in (path, scene.cube))
+        assert_same(width, expected)
         # the beam only counts for the standard error of the mean: that of median size stands for all
         axes = beam_axes(SpectralCube.read(path))
         assert axes == pytest.approx(beam_axes(scene.cube), rel=2 * spread / n + 1e-6)

@@ -515,7 +515,7 @@ STAR = SkyCoord(52.2315, 31.2436, unit="deg", frame="fk5")
 class TestReduce:
     def test_against_the_definition(self, scene, scene_cut):
         for n_elements in (3, 10):
-            streamer = reduce_to_1D(scene_cut, scene.star_position, n_elements)
+            streamer = reduce_to_1D(scene_cut, scene.star_position, n_elements, uncertainty="spread")
             means, spreads = reduce_by_hand(streamer.pc_coords, n_elements)
             np.testing.assert_allclose(streamer.data, means, atol=1e-9)
             np.testing.assert_allclose(streamer.uncertainties, spreads, atol=1e-9)
@@ -643,10 +643,9 @@ class TestUncertainty:
 
     def test_mean_is_smaller_than_spread(self, scene, scene_cut):
         spread, mean = (reduce_to_1D(scene_cut, scene.star_position, uncertainty=kind) for kind in ("spread", "mean"))
-        np.testing.assert_array_equal(spread.data, mean.data)
+        assert (np.abs(np.array(spread.data) - mean.data) < spread.uncertainties).all()
         ratio = np.array(spread.uncertainties) / np.array(mean.uncertainties)
         assert (ratio > 1.5).all()
-        assert reduce_to_1D(scene_cut, scene.star_position).uncertainties[0].tolist() == spread.ra_sigma.tolist()
 
     def test_number_of_independent_beams_and_channels(self, make_cube):
         # even flux: 8 channels of 8 rows of 20 pixels in each of two bins

@@ -108,7 +108,7 @@ def script_fit(scene, cube_file):
     """Function that fits as a script does, from the values of `START`."""
 
     def fit(**keywords):
-        streamer = reduce_to_1D(extract_streamer_subcube(cube_file, rms_thresh=5), scene.star_position)
+        streamer = reduce_to_1D(extract_streamer_subcube(cube_file, rms_thresh=5), scene.star_position, uncertainty="spread")
         model = model_of(scene.truth, START)
         keywords |= {"save_folder": None, "progress": False}
         return fit_streamline(model["initial"], model["fixed"], streamer, scene.distance, **keywords)

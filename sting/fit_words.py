@@ -88,6 +88,8 @@ def between(value, lower, upper):
     unit = f" {value.unit}" if value.unit != u.dimensionless_unscaled else ""
     sides = [float((upper - value).value), float((value - lower).value)]
     known = [side for side in sides if np.isfinite(side) and side > 0]
+    # at a bound one side is next to nothing, and asks for no digits
+    known = [side for side in known if side > 1e-3 * max(known)]
     digits = max(1 - _exponent(min(known)), 2 - _exponent(value.value)) if known else 0
     plain = not known or abs(digits) <= 6
 

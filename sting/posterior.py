@@ -176,12 +176,15 @@ def _chart(problem, values, settings):
     """Stretching of each parameter, and the way from coordinates of unit width to stretched ones."""
     support, values = problem["support"], np.array([values[name] for name in MODEL_PARAMETERS])
     low, high = support["has_lower"] > 0, support["has_upper"] > 0
-    kind = np.select([low & high, low], [INTERVAL, HALF_LINE], LINE)
+    # an angle without bounds: the whole turn, cut open where it is farthest from the best fit
+    period = np.array([PARAMETERS[name].period for name in MODEL_PARAMETERS])
+    turns = (period > 0) & ~low
+    kind = np.select([turns | (low & high), low], [INTERVAL, HALF_LINE], LINE)
     size = np.maximum(np.abs(values - support["offset"]), _SOME)
     chart = {
         "kind": kind,
-        "offset": np.where(kind == LINE, 0.0, support["offset"]),
-        "scale": np.select([kind == LINE, kind == HALF_LINE], [1.0, size], support["scale"]),
+        "offset": np.select([turns, kind == LINE], [values - period / 2, 0.0], support["offset"]),
+        "scale": np.select([turns, kind == LINE, kind == HALF_LINE], [period, 1.0, size], support["scale"]),
     }
     centre = np.asarray(unstretch(values, chart))
     free = np.flatnonzero(problem["free"])

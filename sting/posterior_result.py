@@ -449,11 +449,12 @@ class Posterior:
 
 
 def _with_units(quantities):
-    return {name: [float(value.value), value.unit.to_string()] for name, value in quantities.items()}
+    # a list, since YAML sorts the keys of a dict
+    return [[name, float(value.value), value.unit.to_string()] for name, value in quantities.items()]
 
 
 def _of_units(kept):
-    return {name: value * u.Unit(unit) for name, (value, unit) in kept.items()}
+    return {name: value * u.Unit(unit) for name, value, unit in kept}
 
 
 def _interval_words(row):

@@ -27,7 +27,7 @@ def plot_corner(result, *, fit=None, names=None, truth=None):
     fit : `~sting.fit_result.FitResult`, optional
         A fit whose best values and sigmas are drawn over the distributions, as normal curves.
     names : list of str, optional
-        Free parameters to draw, in this order; by default all.
+        Free parameters to draw, in this order; by default all. What a covariance holds at a bound is left out.
     truth : dict, optional
         Parameter name to a Quantity, marked by a line.
 
@@ -51,12 +51,9 @@ def plot_corner(result, *, fit=None, names=None, truth=None):
     except ImportError as error:
         words = "plot_corner needs corner: install this package with its extra, pip install '.[posterior]' in its checkout."
         raise ImportError(words) from error
-    names = list(result.names) if names is None else list(names)
-    for name in names:
-        if name not in result.names:
-            refuse("names", "be free parameters", repr(name), suggest(name, list(result.names)))
     table = result.samples if hasattr(result, "samples") else result.sample(N_DRAWN, seed=0)
-    draws = {name: _unwound(name, table[name].value) for name in names}
+    draws = {name: _unwound(name, table[name].value) for name in _names(names, result.names, table)}
+    names = list(draws)
     size = 1.9 * len(names) + 0.8
     figure = Figure(figsize=(size, size))
     labels = [f"{PARAMETERS[n].tex} [{table[n].unit:latex_inline}]" if str(table[n].unit) else PARAMETERS[n].tex for n in names]
@@ -78,6 +75,14 @@ def plot_corner(result, *, fit=None, names=None, truth=None):
     if fit is not None:
         _draw_fit(figure, fit, draws)
     return figure
+
+
+def _names(names, free, table):
+    """Parameters to draw. What a covariance holds at a bound does not vary, and has no panel."""
+    for name in names or ():
+        if name not in free:
+            refuse("names", "be free parameters", repr(name), suggest(name, list(free)))
+    return [name for name in names or free if np.ptp(table[name].value) > 0]
 
 
 def _unwound(name, values):

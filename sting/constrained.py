@@ -129,7 +129,9 @@ class ConstrainedFit:
             value, slope = found["named"][index], found["d_named"][index] @ slopes
         else:
             value, slope = element_at(name, values, self.problem, self.settings)
-            slope = slope @ slopes
+            # of a circular orbit, say, an element has no derivative: a step there is not taken
+            with np.errstate(invalid="ignore"):
+                slope = slope @ slopes
         if name in RECIPROCAL:
             value, slope = 1 / value, -slope / value**2
         return residuals, jacobian, float(value), slope

@@ -181,7 +181,17 @@ def _bound_words(energy, sigma):
 
 
 def axis_words(result):
-    """Words that say which rotation axis a number holds for, and where the axis is from."""
+    """Say which rotation axis a number holds for, and where the axis is from.
+
+    Parameters
+    ----------
+    result : `~sting.fit_result.FitResult` or `~sting.posterior.Posterior`
+        What the number is of.
+
+    Returns
+    -------
+    str
+    """
     return (
         "for this rotation axis only, which a ballistic fit does not measure but takes as put in: "
         f"{_origin('inc', result)}, {_origin('pa', result)}."
@@ -296,16 +306,11 @@ def infall_rate_profile(result, edges, mass, mass_sigma=None):
     >>> print(found["rate"].to(u.Msun / u.Myr).round(2))
     [0.83 0.88] solMass / Myr
     """
-    edges = check_edges(edges)
-    mass, mass_sigma = check_mass(mass, mass_sigma, (len(edges) - 1,), edges.unit)
-    # a linear mass times the width of its bin
-    width = np.abs(np.diff(edges)) if not mass.unit.is_equivalent(u.Msun) else 1.0
-    mass, mass_sigma = (mass * width).to(u.Msun), (mass_sigma * width).to(u.Msun)
-    order = slice(None) if edges[0] > edges[-1] else slice(None, None, -1)
-    edges, near = edges[order], _near(edges[order], result)
+    edges, mass, mass_sigma, order = check_bins(edges, mass, mass_sigma)
+    near = _near(edges, result)
     jacobian, time = jax.device_get(_times_in_bins(result.x, result.problem, result.settings, edges.value, near))
     sigma = [result.uncertainties.sigma_of(row) for row in jacobian]
-    table = _rates(edges[:-1], edges[1:], mass[order], mass_sigma[order], time, sigma)[order]
+    table = _rates(edges[:-1], edges[1:], mass, mass_sigma, time, sigma)[order]
     table.meta = {
         "definition": "mass in the bin / time to cross it",
         "axis": "The times hold for every rotation axis that fits as well.",
@@ -334,7 +339,22 @@ def _rates(outer, inner, mass, mass_sigma, time, time_sigma):
 
 
 def check_mass(mass, mass_sigma, shape, unit):
-    """Mass and its uncertainty (0 if None) in Msun, or in Msun for each ``unit``; refused where they are wrong."""
+    """Check a mass and its uncertainty.
+
+    Parameters
+    ----------
+    mass, mass_sigma : `~astropy.units.Quantity`
+        The mass, and its uncertainty or None for 0.
+    shape : tuple of int
+        Their shape.
+    unit : `~astropy.units.Unit`
+        Unit of length or angle for each of which the mass may be.
+
+    Returns
+    -------
+    mass, mass_sigma : `~astropy.units.Quantity`
+        In Msun, or in Msun for each ``unit``.
+    """
     units = [u.Msun] if shape == () else [u.Msun, u.Msun / unit]
     mass = _quantity("mass", mass, units, "0.01 * u.Msun")
     mass_sigma = np.zeros_like(mass) if mass_sigma is None else _quantity("mass_sigma", mass_sigma, [mass.unit], "0.003 * u.Msun")
@@ -358,13 +378,38 @@ def _quantity(name, value, units, example):
     return u.Quantity(value, match, dtype=float)
 
 
-def check_edges(edges):
-    """Edges in au or arcsec, refused unless they go one way."""
+def check_bins(edges, mass, mass_sigma):
+    """Check the edges of bins and the masses in them.
+
+    Parameters
+    ----------
+    edges : `~astropy.units.Quantity`
+        Edges, lengths or angles, from outside in or from inside out, shape (n + 1,).
+    mass, mass_sigma : `~astropy.units.Quantity`
+        Mass in each bin, or for each unit of ``edges``, and its uncertainty or None, shape (n,).
+
+    Returns
+    -------
+    edges, mass, mass_sigma : `~astropy.units.Quantity`
+        From outside in, the masses those of the bins.
+    order : slice
+        What puts rows of bins back into the order given.
+
+    Raises
+    ------
+    ValueError
+        Unless the edges go one way, and the masses fit them.
+    """
     edges = _quantity("edges", edges, [u.au, u.arcsec], "[3000, 2000, 1000] * u.au")
     steps = np.diff(edges.value) if edges.ndim == 1 else np.zeros(0)
     if not len(steps) or not ((steps > 0).all() or (steps < 0).all()):
         refuse("edges", "be at least two, and go one way", edges, "Sort them, the outermost first.")
-    return edges
+    mass, mass_sigma = check_mass(mass, mass_sigma, (len(edges) - 1,), edges.unit)
+    # a linear mass times the width of its bin
+    width = np.abs(np.diff(edges)) if not mass.unit.is_equivalent(u.Msun) else 1.0
+    mass, mass_sigma = (mass * width).to(u.Msun), (mass_sigma * width).to(u.Msun)
+    order = slice(None) if edges[0] > edges[-1] else slice(None, None, -1)
+    return edges[order], mass[order], mass_sigma[order], order
 
 
 def _near(edges, result):

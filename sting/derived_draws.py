@@ -4,7 +4,7 @@ import numpy as np
 from astropy import units as u
 from astropy.table import QTable
 
-from sting.derived import BEYOND, DERIVED, ENDS, START, axis_words, check_edges, check_mass
+from sting.derived import BEYOND, DERIVED, ENDS, START, axis_words, check_bins, check_mass
 from sting.evaluations import elements_of, times_of
 from sting.messages import check_choice, is_number, refuse
 
@@ -14,7 +14,17 @@ _PER_YEAR = u.Msun / u.yr
 
 
 def check_level(level):
-    """Refuse what is no probability."""
+    """Refuse what is no probability.
+
+    Parameters
+    ----------
+    level : float
+        Probability of an interval.
+
+    Returns
+    -------
+    float
+    """
     if not (is_number(level) and 0 < level < 1):
         refuse("level", "lie between 0 and 1", repr(level), "Use for example 0.95.")
     return float(level)
@@ -30,7 +40,7 @@ def _percentiles(draws, level):
 
 
 def interval_table(draws, level):
-    """Percentiles, mean and standard deviation of draws by name.
+    """Tabulate percentiles, mean and standard deviation of draws by name.
 
     Parameters
     ----------
@@ -51,7 +61,7 @@ def interval_table(draws, level):
 
 
 def derived_of_draws(posterior, level):
-    """Elements of the orbits of draws, what `~sting.posterior.Posterior.derived` returns.
+    """Tabulate the elements of the orbits of draws: what `~sting.posterior.Posterior.derived` returns.
 
     Parameters
     ----------
@@ -145,16 +155,9 @@ def rate_profile_of_draws(posterior, edges, mass, mass_sigma, level):
     -------
     `~astropy.table.QTable`
     """
-    level, edges = check_level(level), check_edges(edges)
+    level, (edges, mass, mass_sigma, order) = check_level(level), check_bins(edges, mass, mass_sigma)
     if edges.unit != u.au:
-        refuse(
-            "edges", "be distances in space, such as au, for a posterior", edges, "Take FitResult.infall_rate_profile for angles."
-        )
-    mass, mass_sigma = check_mass(mass, mass_sigma, (len(edges) - 1,), edges.unit)
-    width = np.abs(np.diff(edges)) if not mass.unit.is_equivalent(u.Msun) else 1.0
-    mass, mass_sigma = (mass * width).to(u.Msun), (mass_sigma * width).to(u.Msun)
-    order = slice(None) if edges[0] > edges[-1] else slice(None, None, -1)
-    edges, mass, mass_sigma = edges[order], mass[order], mass_sigma[order]
+        refuse("edges", "be distances in space, such as au", edges, "Take FitResult.infall_rate_profile for angles on the sky.")
     times = np.asarray(times_of(posterior.flat, posterior.problem, posterior.settings, edges.value))
     table = _rates(edges[:-1], edges[1:], mass, times, _mass_draws(mass, mass_sigma, len(times)), level)
     table["fraction"] = np.isfinite(times).mean(axis=0)

@@ -13,7 +13,7 @@ def _normal_scores(draws):
 
 
 def convergence(draws):
-    """r-hat and effective sample size of chains, both of their ranks, so that long tails do no harm.
+    """Compute r-hat and effective sample size of chains, both of their ranks, so that long tails do no harm.
 
     The distances from the median count as well for r-hat, so that chains of different widths are seen.
 

@@ -17,6 +17,12 @@ _UNKNOWABLE = (
 )
 
 
+_UNTRIED = (
+    "The uncertainties of a joint fit are plain ones, and whether they are near Gaussian has not been tried: there are no "
+    "profiles of it. Look at the fit of each streamer alone."
+)
+
+
 def notes(result):
     """What the user should know of a fit, a list of sentences."""
     said = result.uncertainties.notes(lambda name: user_name(name, result))
@@ -33,6 +39,8 @@ def notes(result):
 
 def _of_shapes(result):
     """Which plain uncertainties will not do, and why."""
+    if None in result.near_gaussian.values():
+        return [_UNTRIED]
     reasons = {name: result.profiler.why_not_gaussian(name) for name, near in result.near_gaussian.items() if near is False}
     if not reasons:
         return []

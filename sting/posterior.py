@@ -64,7 +64,11 @@ def iterate_samples(result, *, n_samples=1000, n_warmup=500, n_chains=4, seed=0,
     ----------
     result : `~sting.fit_result.FitResult`
         The fit.
-    n_samples, n_warmup, n_chains, seed, target_accept, param_bounds
+    n_samples, n_warmup, n_chains, seed : int, optional
+        As for `sample`.
+    target_accept : float, optional
+        As for `sample`.
+    param_bounds : dict, optional
         As for `sample`.
 
     Returns
@@ -107,7 +111,11 @@ def prepare(result, *, n_warmup=500, target_accept=0.9, param_bounds=None):
     ----------
     result : `~sting.fit_result.FitResult`
         The fit.
-    n_warmup, target_accept, param_bounds
+    n_warmup : int, optional
+        As for `sample`.
+    target_accept : float, optional
+        As for `sample`.
+    param_bounds : dict, optional
         As for `sample`.
 
     Returns

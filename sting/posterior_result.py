@@ -115,7 +115,7 @@ class Posterior:
 
     @cached_property
     def convergence(self):
-        """r-hat and effective sample size of each free parameter (Vehtari et al. 2021, doi:10.1214/20-BA1221)."""
+        """Convergence (r-hat and effective sample size) of each free parameter (Vehtari et al. 2021, doi:10.1214/20-BA1221)."""
         return {name: convergence(self.chains(name)) for name in self.names}
 
     @property

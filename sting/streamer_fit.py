@@ -36,7 +36,7 @@ class StreamerFit(FitResult):
 
     @cached_property
     def profiler(self):
-        """Values and plain uncertainties: those of a joint fit have no profiles."""
+        """The plain uncertainties: a joint fit has no profiles."""
         return Plain(self)
 
     @cached_property
@@ -45,11 +45,25 @@ class StreamerFit(FitResult):
         return dict.fromkeys(self.names)
 
     def profile(self, name, *args, **keywords):
-        """Refused: a joint fit has no profiles."""
+        """Refuse: a joint fit has no profiles.
+
+        Parameters
+        ----------
+        name : str
+            Whatever is asked for.
+        *args, **keywords
+            Those of `FitResult.profile`.
+        """
         self._refuse_profiles("profile")
 
     def intervals(self, *args, **keywords):
-        """Refused: a joint fit has no profiles."""
+        """Refuse: a joint fit has no profiles.
+
+        Parameters
+        ----------
+        *args, **keywords
+            Those of `FitResult.intervals`.
+        """
         self._refuse_profiles("intervals")
 
     def _refuse_profiles(self, what):
@@ -91,6 +105,12 @@ class StreamerFit(FitResult):
         return f"{self.streamer!r}, one of {n} in a joint fit, with a loss of {self.loss:.6g} of its own. {self.joint.status}"
 
     def goodness(self):
+        """Return in a sentence how well the streamer is fitted, and how well the joint fit agrees with all data.
+
+        Returns
+        -------
+        str
+        """
         return f"chi2 {self.chi2:.5g} of {len(self.problem['points'])} points. In the joint fit: {self.joint.goodness()}"
 
     def notes_of_the_model(self):

@@ -116,7 +116,17 @@ class TestOneStreamer:
         np.testing.assert_allclose(joint.covariance, single.covariance, rtol=1e-6)
         for name in ("chi2", "n_data", "n_free", "dof", "aicc", "bic"):
             assert getattr(joint, name) == pytest.approx(getattr(single, name), rel=1e-9), name
-        assert (joint.status, joint.success, joint.notes) == (single.status, single.success, single.notes)
+        assert (joint.status, joint.success) == (single.status, single.success)
+        # a joint fit has no profiles, and says so
+        of_shape = ("Not near Gaussian", "The uncertainties of a joint fit are plain ones")
+        said = [[note for note in fit.notes if not note.startswith(of_shape)] for fit in (joint, single)]
+        assert said[0] == said[1]
+        assert any(note.startswith(of_shape[1]) for note in joint.notes)
+
+    @pytest.mark.parametrize("what", ["intervals", "profile"])
+    def test_its_part_has_no_profiles(self, of_one, what):
+        with pytest.raises(ValueError, match=f"'{what}' must be asked of the fit of one streamer"):
+            getattr(of_one[1]["a"], what)(*(["r0"] if what == "profile" else []))
 
     def test_its_part_is_the_same_too(self, of_one):
         single, joint = of_one

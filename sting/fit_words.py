@@ -82,9 +82,9 @@ def line(result):
 def measured(name, result):
     """A quantity with its plain uncertainty if that will do, or with the interval of its profile."""
     profiler = result.profiler
-    value = profiler.shown(name, profiler.value(name))
-    if not profiler.why_not_gaussian(name):
-        return plus_minus(value, profiler.shown_sigma(name) * value.unit)
+    value, sigma = profiler.shown(name, profiler.value(name)), profiler.shown_sigma(name)
+    if not (np.isfinite(sigma) and profiler.why_not_gaussian(name)):
+        return plus_minus(value, sigma * value.unit)
     if name not in result.names and not DERIVED[name][1]:
         return f"{plus_minus(value, None)} (see intervals(derived=True))"
     ends = (profiler.shown(name, profiler.end(name, side, ONE_SIGMA).value) for side in (-1, 1))

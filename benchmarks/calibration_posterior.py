@@ -61,14 +61,14 @@ def draw_truth(rng, free_axis):
             return truth, curve
 
 
-def observe(curve, rng):
-    """A point in each bin, anywhere along the path in units of the uncertainties, with noise."""
+def observe(curve, rng, noise=1.0):
+    """A point in each bin, anywhere along the path in units of the uncertainties, with noise (times what the points say)."""
     rho = np.hypot(*curve[:, :2].T)
     length = np.append(0, np.cumsum(np.linalg.norm(np.diff(curve, axis=0) / SIGMA, axis=1)))
     ends = np.interp(-EDGES[::-1], -rho, length)
     places = rng.uniform(ends[:-1], ends[1:])
     points = np.transpose([np.interp(places, length, curve[:, k]) for k in range(3)])
-    points = points + SIGMA * rng.standard_normal(points.shape)
+    points = points + noise * SIGMA * rng.standard_normal(points.shape)
     return Streamer(np.vstack([points.T, np.ones(len(points))]), *points.T, *np.repeat(SIGMA[:, None], len(points), axis=1))
 
 
@@ -120,13 +120,13 @@ def quantities(values, problem, settings, names):
     return found, crosses_once(np.asarray(curves_of(values, problem, settings, 400)))
 
 
-def calibrate(n, free_axis, seed=0, verbose=False):
+def calibrate(n, free_axis, seed=0, noise=1.0, verbose=False):
     """Ranks (0 to 1) of the truths among the draws by quantity, each of shape (n,), and diagnostics."""
     ranks, worst, divergent = [], [], []
     for first in range(0, n, BATCH):
         rng = np.random.default_rng([seed, first])
         truths = [draw_truth(rng, free_axis) for _ in range(BATCH)]
-        results = [fit(observe(curve, rng), truth, free_axis) for truth, curve in truths]
+        results = [fit(observe(curve, rng, noise), truth, free_axis) for truth, curve in truths]
         values, n_divergent, problems, settings = sample_batch(results, seed + first)
         for k, (truth, _) in enumerate(truths):
             problem = jax.tree.map(lambda leaf, k=k: leaf[k], problems)

@@ -262,7 +262,9 @@ def fit(nb):
     nb.press("stop")
     nb.until(phase, "stopped", seconds=120)
     nb.says("Stopped after")
-    assert nb.text("result").count("±") == 6
+    # stopped on its way, the fit is in no minimum: its plain uncertainties would promise too much
+    assert nb.text("result").count("±") == nb.ask("sum(explorer.result.near_gaussian.values())")
+    assert "did not end in a minimum" in nb.text("result")
     shown = nb.control("value-theta0", "input").input_value()
     assert float(shown) == pytest.approx(nb.ask(THETA0), rel=1e-5)
 
@@ -302,7 +304,8 @@ def assert_script_repeats(nb, script, folder):
     again = json.loads(run.stdout.splitlines()[-1])
     ours = nb.ask("{name: [value.value, str(value.unit)] for name, value in explorer.result.best_opt_params.items()}")
     assert {name: unit for name, (_, unit) in again.items()} == {name: unit for name, (_, unit) in ours.items()}
-    assert {name: value for name, (value, _) in again.items()} == pytest.approx({n: v for n, (v, _) in ours.items()}, rel=1e-6)
+    # thousands of steps of Adam on the way carry rounding on to the sixth digit
+    assert {name: value for name, (value, _) in again.items()} == pytest.approx({n: v for n, (v, _) in ours.items()}, rel=1e-5)
 
 
 # -- pixels ---------------------------------------------------------------------------------------------------------------

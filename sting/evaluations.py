@@ -3,10 +3,11 @@
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 
 from sting.core import sky
 from sting.core.elements import elements, places
-from sting.core.likelihood import loss, match, named_vector, parameters, path_of
+from sting.core.likelihood import loss, named_vector, parameters, path_of
 from sting.core.orbit import duration, w_of_radius
 
 __all__ = []
@@ -33,12 +34,6 @@ def curves_of(x, problem, settings, n_points):
 
 
 @partial(jax.jit, static_argnames="settings")
-def matched_of(x, problem, settings):
-    """Places of the model to which the data are compared, shape (m, n, 3)."""
-    return jax.vmap(lambda x: match(_path(x, problem, settings), problem, settings))(x)
-
-
-@partial(jax.jit, static_argnames="settings")
 def elements_of(x, problem, settings):
     """Elements of the orbits with r0, and which places lie beyond the inner end: dicts of arrays of shape (m,)."""
 
@@ -58,7 +53,7 @@ def times_of(x, problem, settings, radii):
         path = _path(x, problem, settings)
         w = w_of_radius(path, radii)
         reached = (radii <= path["r0"] * (1 + 1e-6)) & (radii >= path["r_end"] * (1 - 1e-6))
-        w = jax.numpy.where(reached, w, jax.numpy.nan)
+        w = jnp.where(reached, w, jnp.nan)
         return duration(path, w[:-1], w[1:])
 
     return jax.vmap(one)(x)

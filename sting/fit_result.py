@@ -11,11 +11,11 @@ from astropy import units as u
 from astropy.table import QTable
 
 from sting import fit_words
-from sting.core import sky
 from sting.core.descent import Stop
-from sting.core.likelihood import MODEL_PARAMETERS, NAMED_PARAMETERS, Settings, match, named_vector, parameters, path_of
+from sting.core.likelihood import MODEL_PARAMETERS, NAMED_PARAMETERS, Settings, match, parameters, path_of
 from sting.derived import derived_table, infall_rate, infall_rate_profile
 from sting.errors import Uncertainties, estimate_uncertainties, sample_coordinates
+from sting.evaluations import curves_of, named_of
 from sting.files import existing_file, write_text
 from sting.messages import in_float64, refuse
 from sting.outcome import Outcome
@@ -25,18 +25,6 @@ from sting.profiler import Profiler
 from sting.stream_lines_grad import streamline
 
 __all__ = ["FitResult"]
-
-
-@partial(jax.jit, static_argnames=("settings", "n_points"))
-def _curves(x, problem, settings, n_points):
-    def curve(x):
-        path = path_of(parameters(x, problem, settings), problem["distance"])
-        return sky.observe(path, sky.sample_w(path, n_points))[0]
-
-    return jax.vmap(curve)(x)
-
-
-_named = jax.jit(jax.vmap(named_vector, in_axes=(0, None, None)), static_argnames="settings")
 
 
 @partial(jax.jit, static_argnames="settings")
@@ -92,7 +80,9 @@ class FitResult(Outcome):
     @cached_property
     @in_float64
     def _best(self):
-        return dict(zip(NAMED_PARAMETERS, np.asarray(_named(self.x[None], self.problem, self.settings))[0].tolist(), strict=True))
+        return dict(
+            zip(NAMED_PARAMETERS, np.asarray(named_of(self.x[None], self.problem, self.settings))[0].tolist(), strict=True)
+        )
 
     def internal_value(self, name):
         """Return the best-fit value of a parameter in its internal unit, not wrapped into one period.
@@ -302,7 +292,7 @@ class FitResult(Outcome):
         `~astropy.table.QTable`
             One column for each free parameter, n rows, every row within supports and bounds.
         """
-        drawn = np.asarray(_named(self._draw(n, seed), self.problem, self.settings))
+        drawn = np.asarray(named_of(self._draw(n, seed), self.problem, self.settings))
         return QTable({name: to_quantity(name, drawn[:, NAMED_PARAMETERS.index(name)]) for name in self.names})
 
     def _draw(self, n, seed):
@@ -342,7 +332,7 @@ class FitResult(Outcome):
         ra, dec, velocity : `~astropy.units.Quantity`
             Each of shape (n, n_points).
         """
-        curves = np.asarray(_curves(self._draw(n, seed), self.problem, self.settings, n_points))
+        curves = np.asarray(curves_of(self._draw(n, seed), self.problem, self.settings, n_points))
         return curves[..., 0] * u.arcsec, curves[..., 1] * u.arcsec, curves[..., 2] * u.km / u.s
 
     @in_float64
@@ -373,7 +363,7 @@ class FitResult(Outcome):
             "gradient_norm": self.history[:, 1],
         }
         columns |= dict(zip((*parts, "chi2_prior"), self.history[:, 2:6].T, strict=True))
-        named = np.asarray(_named(self.history[:, 6:], self.problem, self.settings))
+        named = np.asarray(named_of(self.history[:, 6:], self.problem, self.settings))
         columns |= {n: to_quantity(n, named[:, i]) for i, n in enumerate(NAMED_PARAMETERS)}
         return QTable(columns)
 

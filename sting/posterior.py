@@ -17,6 +17,7 @@ from sting.messages import check_whole, in_float64, is_number, named_keywords, r
 from sting.parameters import PARAMETERS, parse_bounds, rotation_name, to_quantity
 from sting.posterior_result import Posterior
 from sting.sampling import CHUNK, Kernel, advance, draw_starts, import_numpyro, start
+from sting.streamer_fit import StreamerFit
 
 __all__ = ["Posterior", "Sampling", "iterate_samples", "sample"]
 
@@ -124,6 +125,10 @@ def prepare(result, *, n_warmup=500, target_accept=0.9, param_bounds=None):
     """
     if not isinstance(result, FitResult):
         refuse("result", "be a FitResult", type(result).__name__, "Use what fit_streamline returns.", TypeError)
+    if isinstance(result, StreamerFit):
+        refuse(
+            "result", "be the fit of one streamer", "a part of a joint fit", "Sample the fit of each streamer alone.", TypeError
+        )
     n_warmup = check_whole("n_warmup", n_warmup, 20, 500)
     if not (is_number(target_accept) and 0.5 <= target_accept < 1):
         refuse("target_accept", "lie in [0.5, 1)", repr(target_accept), "Use for example 0.95.")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from astropy import units as u
 
-from sting import outputs, synthetic
+from sting import outputs, posterior, synthetic
 from sting.comparison import compare
 from sting.core.likelihood import linearise, loss, loss_and_parts, parameters
 from sting.errors import estimate_uncertainties
@@ -122,6 +122,10 @@ class TestOneStreamer:
         said = [[note for note in fit.notes if not note.startswith(of_shape)] for fit in (joint, single)]
         assert said[0] == said[1]
         assert any(note.startswith(of_shape[1]) for note in joint.notes)
+
+    def test_its_part_has_no_posterior(self, of_one):
+        with pytest.raises(TypeError, match="'result' must be the fit of one streamer"):
+            posterior.sample(of_one[1]["a"])
 
     @pytest.mark.parametrize("what", ["intervals", "profile"])
     def test_its_part_has_no_profiles(self, of_one, what):

@@ -8,7 +8,7 @@ from sting.derived import BEYOND, DERIVED, ENDS, START, axis_words, check_bins, 
 from sting.evaluations import elements_of, times_of
 from sting.messages import check_choice, is_number, refuse
 
-__all__ = ["check_level", "derived_of_draws", "interval_table", "rate_of_draws", "rate_profile_of_draws"]
+__all__ = []
 
 _PER_YEAR = u.Msun / u.yr
 

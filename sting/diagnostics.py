@@ -30,6 +30,12 @@ def convergence(draws):
     References
     ----------
     Vehtari et al. 2021, Bayesian Analysis 16, 667, doi:10.1214/20-BA1221
+
+    Examples
+    --------
+    >>> r_hat, ess = convergence(np.random.default_rng(0).normal(size=(4, 500)))
+    >>> r_hat < 1.01, ess > 1000
+    (True, True)
     """
     from numpyro.diagnostics import effective_sample_size, split_gelman_rubin
 

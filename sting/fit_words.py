@@ -83,9 +83,11 @@ def measured(name, result):
     """A quantity with its plain uncertainty if that will do, or with the interval of its profile."""
     profiler = result.profiler
     value, sigma = profiler.shown(name, profiler.value(name)), profiler.shown_sigma(name)
-    if not (np.isfinite(sigma) and profiler.why_not_gaussian(name)):
+    # what holds for one axis only has no interval of its own here, and none at all where nothing holds the axis
+    of_axis = name not in result.names and not DERIVED[name][1]
+    if not profiler.why_not_gaussian(name) or (of_axis and not np.isfinite(sigma)):
         return plus_minus(value, sigma * value.unit)
-    if name not in result.names and not DERIVED[name][1]:
+    if of_axis:
         return f"{plus_minus(value, None)} (see intervals(derived=True))"
     ends = (profiler.shown(name, profiler.end(name, side, ONE_SIGMA).value) for side in (-1, 1))
     return between(value, *ends)

@@ -1,8 +1,10 @@
 """Fixtures that several test files share."""
 
+import gc
 import os
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from astropy import units as u
@@ -26,6 +28,20 @@ DATA_FILE = "ngc1333_iras2a_d2co.fits"
 FRAMES = {"fk5": ("RA---SIN", "DEC--SIN", "FK5"), "icrs": ("RA---SIN", "DEC--SIN", "ICRS")}
 REST_FREQUENCY = 231.410234e9
 LIGHT_SPEED = 299792.458
+
+
+#: Memory maps of a process above which compiled programs are dropped: each takes some, and Linux allows 65530.
+MOST_MAPS = 25_000
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _few_maps():
+    """Drop compiled programs before there are too many for one process, which then would crash."""
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > MOST_MAPS:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture(scope="session")

@@ -31,7 +31,7 @@ LIGHT_SPEED = 299792.458
 
 
 #: Memory maps of a process above which compiled programs are dropped: each takes some, and Linux allows 65530.
-MOST_MAPS = 25_000
+MOST_MAPS = 15_000
 
 
 @pytest.fixture(autouse=True, scope="module")

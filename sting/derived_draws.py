@@ -6,28 +6,11 @@ from astropy.table import QTable
 
 from sting.derived import BEYOND, DERIVED, ENDS, START, axis_words, check_bins, check_mass
 from sting.evaluations import elements_of, times_of
-from sting.messages import check_choice, is_number, refuse
+from sting.messages import check_choice, check_level, refuse
 
 __all__ = []
 
 _PER_YEAR = u.Msun / u.yr
-
-
-def check_level(level):
-    """Refuse what is no probability.
-
-    Parameters
-    ----------
-    level : float
-        Probability of an interval.
-
-    Returns
-    -------
-    float
-    """
-    if not (is_number(level) and 0 < level < 1):
-        refuse("level", "lie between 0 and 1", repr(level), "Use for example 0.95.")
-    return float(level)
 
 
 def _percentiles(draws, level):

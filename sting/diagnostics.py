@@ -4,7 +4,7 @@ import numpy as np
 from scipy.special import ndtri
 from scipy.stats import rankdata
 
-__all__ = ["convergence"]
+__all__ = ["convergence", "unwind"]
 
 
 def _normal_scores(draws):
@@ -44,3 +44,28 @@ def convergence(draws):
     scores, folded = _normal_scores(draws), _normal_scores(np.abs(draws - np.median(draws)))
     r_hat = max(split_gelman_rubin(scores), split_gelman_rubin(folded))
     return float(r_hat), float(effective_sample_size(scores))
+
+
+def unwind(draws, period):
+    """Count angles on from their mean direction, where they go round.
+
+    Parameters
+    ----------
+    draws : `~numpy.ndarray`
+        The angles, of any shape.
+    period : float
+        A full turn.
+
+    Returns
+    -------
+    `~numpy.ndarray`
+        Each within half a turn of the mean direction.
+
+    Examples
+    --------
+    >>> unwind(np.array([350.0, 0.0, 20.0]), 360)
+    array([-10.,   0.,  20.])
+    """
+    phase = draws * 2 * np.pi / period
+    middle = np.arctan2(np.sin(phase).mean(), np.cos(phase).mean()) * period / (2 * np.pi) % period
+    return middle + (draws - middle + period / 2) % period - period / 2

@@ -99,3 +99,10 @@ def check_whole(name, value, lowest, example):
     if isinstance(value, bool) or not isinstance(value, Integral) or value < lowest:
         refuse(name, f"be a whole number of at least {lowest}", repr(value), f"Use for example {example}.")
     return int(value)
+
+
+def check_level(level):
+    """Refuse what is no level of an interval."""
+    if not (is_number(level) and 0 < level < 1):
+        refuse("level", "lie between 0 and 1", repr(level), "Use for example 0.6827 or 0.95.")
+    return float(level)

@@ -10,8 +10,7 @@ from tqdm.auto import tqdm
 
 from sting.core.chart import HALF_LINE, INTERVAL, LEAST_CURVATURE, LINE, curvature, unbounded, unstretch
 from sting.core.constants import GM_SUN
-from sting.core.likelihood import MODEL_PARAMETERS, NAMED_PARAMETERS
-from sting.evaluations import named_of
+from sting.core.likelihood import MODEL_PARAMETERS
 from sting.fit_result import FitResult
 from sting.messages import check_whole, in_float64, is_number, named_keywords, refuse, warn
 from sting.parameters import PARAMETERS, parse_bounds, rotation_name, to_quantity
@@ -94,10 +93,9 @@ def iterate_samples(result, *, n_samples=1000, n_warmup=500, n_chains=4, seed=0,
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """What a sampler is told: the fit, its values, limits, chart and problem in the sampler's terms, and the program."""
+    """What a sampler is told: the fit, limits, chart and problem in the sampler's terms, and the program."""
 
     result: FitResult
-    values: dict
     limits: dict
     chart: dict
     problem: dict
@@ -134,13 +132,14 @@ def prepare(result, *, n_warmup=500, target_accept=0.9, param_bounds=None):
         refuse("target_accept", "lie in [0.5, 1)", repr(target_accept), "Use for example 0.95.")
     import_numpyro()
     problem = result.problem | {"support": _bounded(result, param_bounds)}
-    values = _model_values(result)
-    problem, limits = _limited(problem, values, result.settings.rotation)
+    rotation = result.settings.rotation
+    values = {name: result.internal_value(rotation if name == "mu" else name) for name in MODEL_PARAMETERS}
+    problem, limits = _limited(problem, values, rotation)
     stated = rotation_name(result.best_opt_params | result.fixed_params)
     # the optimiser of the fit is none of the sampler's business: one program for all
     kernel = Kernel(result.settings._replace(optimizer="lbfgs"), stated, n_warmup, float(target_accept))
     chart = _chart(problem, values, kernel.settings)
-    return Task(result, values, limits, chart, jax.device_get(unbounded(problem)), kernel)
+    return Task(result, limits, chart, jax.device_get(unbounded(problem)), kernel)
 
 
 def _bounded(result, param_bounds):
@@ -155,14 +154,6 @@ def _bounded(result, param_bounds):
         support["offset"][i], support["scale"][i] = low, high - low
         support["has_lower"][i] = support["has_upper"][i] = 1.0
     return support
-
-
-@in_float64
-def _model_values(result):
-    """Best-fit values of the model's parameters (internal units), the rotation as it was optimised."""
-    named = np.asarray(named_of(result.x[None], result.problem, result.settings))[0]
-    index = [NAMED_PARAMETERS.index(result.settings.rotation if name == "mu" else name) for name in MODEL_PARAMETERS]
-    return dict(zip(MODEL_PARAMETERS, named[index].tolist(), strict=True))
 
 
 def _limited(problem, values, rotation):

@@ -13,7 +13,7 @@ from astropy.table import QTable
 
 from sting.core.likelihood import MODEL_PARAMETERS, NAMED_PARAMETERS, Settings
 from sting.derived_draws import derived_of_draws, interval_table, rate_of_draws, rate_profile_of_draws
-from sting.diagnostics import convergence
+from sting.diagnostics import convergence, unwind
 from sting.evaluations import curves_of, losses_of, named_of
 from sting.files import existing_file, write_text
 from sting.fit_result import _plain
@@ -79,9 +79,7 @@ class Posterior:
         for i, name in enumerate(NAMED_PARAMETERS):
             period = PARAMETERS[name].period
             if period:
-                phase = named[..., i] * 2 * np.pi / period
-                middle = math.atan2(np.sin(phase).mean(), np.cos(phase).mean()) * period / (2 * np.pi) % period
-                named[..., i] = middle + (named[..., i] - middle + period / 2) % period - period / 2
+                named[..., i] = unwind(named[..., i], period)
         return named
 
     @property

@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 from sting.constrained import RECIPROCAL
 from sting.core.likelihood import NAMED_PARAMETERS
 from sting.derived import DERIVED
-from sting.messages import check_whole, is_number, refuse, suggest
+from sting.messages import check_level, check_whole, refuse, suggest
 from sting.parameters import PARAMETERS, to_internal
 from sting.profiler import BOUND, LOWER, OPEN, natural
 
@@ -81,13 +81,6 @@ def _check_name(name, result):
         refuse("name", "be a free parameter or an element of the orbit", got, suggest(name, known))
 
 
-def _check_level(level):
-    """Refuse what is no level of an interval."""
-    if not (is_number(level) and 0 < level < 1):
-        refuse("level", "lie between 0 and 1", repr(level), "Use for example 0.6827 or 0.95.")
-    return float(level)
-
-
 def profile(result, name, values=None, *, n=21, level=ONE_SIGMA, progress=True, callback=None):
     """Profile likelihood of one quantity: at each value all other parameters are fitted anew.
 
@@ -128,7 +121,7 @@ def profile(result, name, values=None, *, n=21, level=ONE_SIGMA, progress=True, 
     7.465 km / s 7.535 km / s
     """
     _check_name(name, result)
-    level, n = _check_level(level), check_whole("n", n, 2, 21)
+    level, n = check_level(level), check_whole("n", n, 2, 21)
     profiler = result.profiler
     targets = _given(name, values, result, profiler) if values is not None else None
     ends = [profiler.end(name, side, level) for side in (-1, 1)]
@@ -261,7 +254,7 @@ def intervals_table(result, level=ONE_SIGMA, *, derived=False, progress=True):
     >>> bool(intervals_table(result)["near_gaussian"][0])
     True
     """
-    level, profiler = _check_level(level), result.profiler
+    level, profiler = check_level(level), result.profiler
     names = [*result.names, *(name for name in DERIVED if derived and name not in result.names)]
     ends, rows, said = {}, [], []
     for name in tqdm(names, desc="intervals", disable=not progress, delay=2, leave=False):

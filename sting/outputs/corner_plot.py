@@ -3,6 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 
+from sting.diagnostics import unwind
 from sting.messages import named_keywords, refuse, suggest
 from sting.outputs.plots import DATA, MODEL
 from sting.parameters import PARAMETERS
@@ -52,7 +53,8 @@ def plot_corner(result, *, fit=None, names=None, truth=None):
         words = "plot_corner needs corner: install this package with its extra, pip install '.[posterior]' in its checkout."
         raise ImportError(words) from error
     table = result.samples if hasattr(result, "samples") else result.sample(N_DRAWN, seed=0)
-    draws = {name: _unwound(name, table[name].value) for name in _names(names, result.names, table)}
+    draws = {name: table[name].value for name in _names(names, result.names, table)}
+    draws |= {name: unwind(values, 360.0) for name, values in draws.items() if PARAMETERS[name].period}
     names = list(draws)
     size = 1.9 * len(names) + 0.8
     figure = Figure(figsize=(size, size))
@@ -83,16 +85,6 @@ def _names(names, free, table):
         if name not in free:
             refuse("names", "be free parameters", repr(name), suggest(name, list(free)))
     return [name for name in names or free if np.ptp(table[name].value) > 0]
-
-
-def _unwound(name, values):
-    """Angles counted on from their mean direction."""
-    period = PARAMETERS[name].period and 360.0
-    if not period:
-        return values
-    phase = np.radians(values)
-    middle = np.degrees(np.arctan2(np.sin(phase).mean(), np.cos(phase).mean())) % period
-    return middle + (values - middle + period / 2) % period - period / 2
 
 
 def _near(draws, name, value):

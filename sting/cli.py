@@ -82,7 +82,16 @@ def run_config(path, *, progress=True):
 
     Examples
     --------
-    >>> run_config("streamer.toml")  # doctest: +SKIP
+    >>> from pathlib import Path
+    >>> from sting import synthetic
+    >>> synthetic.make_streamer_cube(seed=1, shape=(40, 64, 64)).cube.write("cube.fits")
+    >>> lines = ['cube = "cube.fits"', 'star = "03h28m55.569s +31d14m37.025s"', 'frame = "fk5"', 'distance = "293 pc"']
+    >>> lines += ["[cut]", "rms_thresh = 5", "[start]", 'v_lsr = "7.4 km/s"', "[fit]", 'optimizer = "lbfgs"', "[fixed]"]
+    >>> lines += [f'{name} = "{value}"' for name, value in synthetic.TRUTH.items() if name != "v_lsr"]
+    >>> _ = Path("streamer.toml").write_text("\\n".join(lines))
+    >>> result = run_config("streamer.toml", progress=False)
+    >>> print(result.best_opt_params["v_lsr"].round(1))
+    7.5 km / s
     """
     from sting import extract_streamline, gradient_descent, outputs, problem
 

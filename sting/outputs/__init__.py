@@ -1,4 +1,8 @@
-"""Files and figures of a fit. The figures load matplotlib on use."""
+"""Files and figures of a fit. The figures load matplotlib on use.
+
+Every figure draws into ``ax`` or makes its own, returns it, and shows and saves nothing. In the examples ``result`` is what
+`~sting.gradient_descent.fit_streamline` returned, and ``streamer`` what was fitted.
+"""
 
 import importlib
 

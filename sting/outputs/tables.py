@@ -54,7 +54,7 @@ def save_best_fit_params(result, path):
 
     Examples
     --------
-    >>> save_best_fit_params(result, "best_fit_params.json")  # doctest: +SKIP
+    >>> save_best_fit_params(result, "best_fit_params.json")
     """
     content = {
         "optimised_parameters": {
@@ -95,7 +95,7 @@ def save_optimisation_log(result, path):
 
     Examples
     --------
-    >>> save_optimisation_log(result, "optimisation_log.csv")  # doctest: +SKIP
+    >>> save_optimisation_log(result, "optimisation_log.csv")
     """
     table = result.parameter_history()
     units = {name: getattr(table[name], "unit", None) for name in table.colnames}
@@ -133,7 +133,9 @@ def save_results(result, streamer, folder="sting_results", *, v_lsr=None, show=F
 
     Examples
     --------
-    >>> save_results(result, streamer, "sting_results")  # doctest: +SKIP
+    >>> files = save_results(result, streamer, "sting_results")
+    >>> sorted(file.name for file in files)[:3]
+    ['best_fit.ecsv', 'best_fit_dec_vel.png', 'best_fit_morphology.png']
     """
     if folder is not None:
         check_folder(folder)
@@ -167,7 +169,13 @@ def save_joint_results(result, streamers, folder="sting_results", *, show=False)
 
     Examples
     --------
-    >>> save_joint_results(result, {"HC3N": streamer, "H2CO": other}, "sting_results")  # doctest: +SKIP
+    >>> from sting import fit_jointly, synthetic
+    >>> streamers = {"HC3N": streamer, "H2CO": synthetic.make_streamer_points(seed=2)}
+    >>> fixed = {name: value for name, value in synthetic.TRUTH.items() if name != "v_lsr"}
+    >>> joint = fit_jointly(streamers, {"v_lsr": 7.4}, fixed, 293, optimizer="lbfgs", save_folder=None, progress=False)
+    >>> files = save_joint_results(joint, streamers, "sting_results")
+    >>> sorted(file.name for file in files if file.parent.name == "HC3N")[:2]
+    ['best_fit_dec_vel.png', 'best_fit_morphology.png']
     """
     from sting.outputs.fit_plots import plot_loss
 

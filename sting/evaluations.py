@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from sting.core import sky
 from sting.core.elements import elements, places
-from sting.core.likelihood import loss, named_vector, parameters, path_of
+from sting.core.likelihood import loss, match, named_vector, parameters, path_of
 from sting.core.orbit import duration, w_of_radius
 
 __all__ = []
@@ -31,6 +31,12 @@ def curves_of(x, problem, settings, n_points):
         return sky.observe(path, sky.sample_w(path, n_points))[0]
 
     return jax.vmap(curve)(x)
+
+
+@partial(jax.jit, static_argnames="settings")
+def matched_of(x, problem, settings):
+    """Places of the model to which the data points are compared: RA offset, Dec offset and velocity, shape (m, n, 3)."""
+    return jax.vmap(lambda x: match(_path(x, problem, settings), problem, settings))(x)
 
 
 @partial(jax.jit, static_argnames="settings")

@@ -1,4 +1,4 @@
-"""Files and figures of a fit. The figures load matplotlib on use."""
+"""Files, figures and films of a fit. The figures load matplotlib on use."""
 
 import importlib
 
@@ -12,12 +12,16 @@ from sting.outputs.tables import (
 
 _FIGURES = {
     "plot_corner": "corner_plot",
+    "plot_dec_vel_by_epoch": "animation",
     "plot_loss": "plots",
     "plot_morphology": "plots",
+    "plot_morphology_by_epoch": "animation",
     "plot_param_correlations": "plots",
     "plot_pv_cut": "pv_plots",
+    "plot_ra_vel_by_epoch": "animation",
     "plot_streamline_covariance_samples": "plots",
     "plot_vel_radius": "plots",
+    "plot_vel_radius_by_epoch": "animation",
 }
 
 __all__ = [

@@ -1,0 +1,535 @@
+"""Films of a fit: how the curve moved from its start to the best epoch, drawn from the history that every fit keeps."""
+
+import shutil
+import subprocess
+import tempfile
+from functools import partial
+from itertools import chain
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
+from tqdm.auto import tqdm
+
+from sting.core.likelihood import N_PARTS
+from sting.evaluations import curves_of, matched_of
+from sting.files import as_path, whole_file
+from sting.fit_result import FitResult
+from sting.messages import check_whole, in_float64, is_number, named_keywords, refuse
+from sting.outputs import plots
+
+__all__ = ["plot_dec_vel_by_epoch", "plot_morphology_by_epoch", "plot_ra_vel_by_epoch", "plot_vel_radius_by_epoch"]
+
+#: Epochs that are evaluated at once: always as many, whatever the fit, so that one program is compiled.
+BATCH = 128
+
+#: Points of a curve, as many as the figures have.
+N_POINTS = 200
+
+#: Height of the strip that shows the loss, in inches.
+STRIP = 1.4
+
+#: Seconds for which the last frame stays.
+HOLD = 1.0
+
+#: Frames in a second at the most: a GIF counts hundredths of a second, and browsers show no frame for less than two.
+LARGEST_FPS = 50
+
+
+@named_keywords
+def plot_morphology_by_epoch(
+    result,
+    streamer=None,
+    path="morphology_by_epoch.gif",
+    *,
+    n_frames=100,
+    fps=20,
+    dpi=100,
+    title=None,
+    progress=True,
+):
+    """Film the sky of a fit, from its start to its best epoch.
+
+    Nothing is fitted again: the frames are drawn from the history of the fit. The epochs are closer together where the curve
+    moved fast. The start stays as a dashed line, and thin lines join the points to the places of the model with which they
+    are compared.
+
+    Parameters
+    ----------
+    result : `~sting.fit_result.FitResult`
+        The fit; of a joint fit that of one streamer, ``result["name"]``.
+    streamer : `~sting.streamer.Streamer`, optional
+        The data; None draws the model alone.
+    path : str or path-like, optional
+        File to write, ``*.gif`` or, where there is ffmpeg, ``*.mp4``; its folder must exist. The film takes the place of a file
+        of the same name when it is complete.
+    n_frames : int, optional
+        Frames at the most, 2 or more. A fit of fewer epochs has one for each epoch, and shows them longer.
+    fps : float, optional
+        Frames in a second, 1 to 50. The film takes ``n_frames / fps`` seconds, and one more for the last frame.
+    dpi : float, optional
+        Pixels to the inch.
+    title : str, optional
+        Title.
+    progress : bool, optional
+        Whether to show a progress bar.
+
+    Returns
+    -------
+    `~pathlib.Path`
+        The file.
+
+    Raises
+    ------
+    TypeError
+        If ``result`` is not the fit of one streamer, such as a posterior, which has no epochs, or ``streamer`` is none.
+    ValueError
+        If the suffix is another one or a number is out of range.
+    FileNotFoundError
+        If the folder does not exist.
+    ImportError
+        If an MP4 is asked for and there is no ffmpeg.
+
+    Examples
+    --------
+    >>> from astropy import units as u
+    >>> from sting import synthetic
+    >>> from sting.gradient_descent import fit_streamline
+    >>> streamer = synthetic.make_streamer_points()
+    >>> fixed = {name: value for name, value in synthetic.TRUTH.items() if name != "phi0"}
+    >>> result = fit_streamline({"phi0": 40 * u.deg}, fixed, streamer, 293, n_epochs=9, save_folder=None, progress=False)
+    >>> path = plot_morphology_by_epoch(result, streamer, "film.gif", n_frames=3, progress=False)
+    >>> path.name
+    'film.gif'
+    """
+    draw = partial(plots.plot_morphology, title=title)
+    return _film(draw, lambda ra, dec, velocity: (ra, dec), result, streamer, path, n_frames, fps, dpi, progress)
+
+
+@named_keywords
+def plot_ra_vel_by_epoch(
+    result,
+    streamer=None,
+    path="ra_vel_by_epoch.gif",
+    *,
+    v_lsr=None,
+    n_frames=100,
+    fps=20,
+    dpi=100,
+    title=None,
+    progress=True,
+):
+    """Film line-of-sight velocity against RA offset of a fit, from its start to its best epoch.
+
+    Nothing is fitted again: the frames are drawn from the history of the fit. The epochs are closer together where the curve
+    moved fast. The start stays as a dashed line, and thin lines join the points to the places of the model with which they
+    are compared.
+
+    Parameters
+    ----------
+    result : `~sting.fit_result.FitResult`
+        The fit; of a joint fit that of one streamer, ``result["name"]``.
+    streamer : `~sting.streamer.Streamer`, optional
+        The data; None draws the model alone.
+    path : str or path-like, optional
+        File to write, ``*.gif`` or, where there is ffmpeg, ``*.mp4``; its folder must exist. The film takes the place of a file
+        of the same name when it is complete.
+    v_lsr : `~astropy.units.Quantity`, optional
+        Systemic velocity to draw; by default that of the fit.
+    n_frames : int, optional
+        Frames at the most, 2 or more. A fit of fewer epochs has one for each epoch, and shows them longer.
+    fps : float, optional
+        Frames in a second, 1 to 50. The film takes ``n_frames / fps`` seconds, and one more for the last frame.
+    dpi : float, optional
+        Pixels to the inch.
+    title : str, optional
+        Title.
+    progress : bool, optional
+        Whether to show a progress bar.
+
+    Returns
+    -------
+    `~pathlib.Path`
+        The file.
+
+    Raises
+    ------
+    TypeError
+        If ``result`` is not the fit of one streamer, such as a posterior, which has no epochs, or ``streamer`` is none.
+    ValueError
+        If the suffix is another one or a number is out of range.
+    FileNotFoundError
+        If the folder does not exist.
+    ImportError
+        If an MP4 is asked for and there is no ffmpeg.
+
+    Examples
+    --------
+    >>> from astropy import units as u
+    >>> from sting import synthetic
+    >>> from sting.gradient_descent import fit_streamline
+    >>> streamer = synthetic.make_streamer_points()
+    >>> fixed = {name: value for name, value in synthetic.TRUTH.items() if name != "phi0"}
+    >>> result = fit_streamline({"phi0": 40 * u.deg}, fixed, streamer, 293, n_epochs=9, save_folder=None, progress=False)
+    >>> path = plot_ra_vel_by_epoch(result, streamer, "film.gif", n_frames=3, progress=False)
+    >>> path.name
+    'film.gif'
+    """
+    draw = partial(plots.plot_ra_vel, title=title, v_lsr=v_lsr)
+    return _film(draw, lambda ra, dec, velocity: (ra, velocity), result, streamer, path, n_frames, fps, dpi, progress)
+
+
+@named_keywords
+def plot_dec_vel_by_epoch(
+    result,
+    streamer=None,
+    path="dec_vel_by_epoch.gif",
+    *,
+    v_lsr=None,
+    n_frames=100,
+    fps=20,
+    dpi=100,
+    title=None,
+    progress=True,
+):
+    """Film line-of-sight velocity against Dec offset of a fit, from its start to its best epoch.
+
+    Nothing is fitted again: the frames are drawn from the history of the fit. The epochs are closer together where the curve
+    moved fast. The start stays as a dashed line, and thin lines join the points to the places of the model with which they
+    are compared.
+
+    Parameters
+    ----------
+    result : `~sting.fit_result.FitResult`
+        The fit; of a joint fit that of one streamer, ``result["name"]``.
+    streamer : `~sting.streamer.Streamer`, optional
+        The data; None draws the model alone.
+    path : str or path-like, optional
+        File to write, ``*.gif`` or, where there is ffmpeg, ``*.mp4``; its folder must exist. The film takes the place of a file
+        of the same name when it is complete.
+    v_lsr : `~astropy.units.Quantity`, optional
+        Systemic velocity to draw; by default that of the fit.
+    n_frames : int, optional
+        Frames at the most, 2 or more. A fit of fewer epochs has one for each epoch, and shows them longer.
+    fps : float, optional
+        Frames in a second, 1 to 50. The film takes ``n_frames / fps`` seconds, and one more for the last frame.
+    dpi : float, optional
+        Pixels to the inch.
+    title : str, optional
+        Title.
+    progress : bool, optional
+        Whether to show a progress bar.
+
+    Returns
+    -------
+    `~pathlib.Path`
+        The file.
+
+    Raises
+    ------
+    TypeError
+        If ``result`` is not the fit of one streamer, such as a posterior, which has no epochs, or ``streamer`` is none.
+    ValueError
+        If the suffix is another one or a number is out of range.
+    FileNotFoundError
+        If the folder does not exist.
+    ImportError
+        If an MP4 is asked for and there is no ffmpeg.
+
+    Examples
+    --------
+    >>> from astropy import units as u
+    >>> from sting import synthetic
+    >>> from sting.gradient_descent import fit_streamline
+    >>> streamer = synthetic.make_streamer_points()
+    >>> fixed = {name: value for name, value in synthetic.TRUTH.items() if name != "phi0"}
+    >>> result = fit_streamline({"phi0": 40 * u.deg}, fixed, streamer, 293, n_epochs=9, save_folder=None, progress=False)
+    >>> path = plot_dec_vel_by_epoch(result, streamer, "film.gif", n_frames=3, progress=False)
+    >>> path.name
+    'film.gif'
+    """
+    draw = partial(plots.plot_dec_vel, title=title, v_lsr=v_lsr)
+    return _film(draw, lambda ra, dec, velocity: (dec, velocity), result, streamer, path, n_frames, fps, dpi, progress)
+
+
+@named_keywords
+def plot_vel_radius_by_epoch(
+    result,
+    streamer=None,
+    path="vel_radius_by_epoch.gif",
+    *,
+    v_lsr=None,
+    n_frames=100,
+    fps=20,
+    dpi=100,
+    title=None,
+    progress=True,
+):
+    """Film line-of-sight velocity against projected radius of a fit, from its start to its best epoch.
+
+    Nothing is fitted again: the frames are drawn from the history of the fit. The epochs are closer together where the curve
+    moved fast. The start stays as a dashed line, and thin lines join the points to the places of the model with which they
+    are compared.
+
+    Parameters
+    ----------
+    result : `~sting.fit_result.FitResult`
+        The fit; of a joint fit that of one streamer, ``result["name"]``.
+    streamer : `~sting.streamer.Streamer`, optional
+        The data; None draws the model alone.
+    path : str or path-like, optional
+        File to write, ``*.gif`` or, where there is ffmpeg, ``*.mp4``; its folder must exist. The film takes the place of a file
+        of the same name when it is complete.
+    v_lsr : `~astropy.units.Quantity`, optional
+        Systemic velocity to draw; by default that of the fit.
+    n_frames : int, optional
+        Frames at the most, 2 or more. A fit of fewer epochs has one for each epoch, and shows them longer.
+    fps : float, optional
+        Frames in a second, 1 to 50. The film takes ``n_frames / fps`` seconds, and one more for the last frame.
+    dpi : float, optional
+        Pixels to the inch.
+    title : str, optional
+        Title.
+    progress : bool, optional
+        Whether to show a progress bar.
+
+    Returns
+    -------
+    `~pathlib.Path`
+        The file.
+
+    Raises
+    ------
+    TypeError
+        If ``result`` is not the fit of one streamer, such as a posterior, which has no epochs, or ``streamer`` is none.
+    ValueError
+        If the suffix is another one or a number is out of range.
+    FileNotFoundError
+        If the folder does not exist.
+    ImportError
+        If an MP4 is asked for and there is no ffmpeg.
+
+    Examples
+    --------
+    >>> from astropy import units as u
+    >>> from sting import synthetic
+    >>> from sting.gradient_descent import fit_streamline
+    >>> streamer = synthetic.make_streamer_points()
+    >>> fixed = {name: value for name, value in synthetic.TRUTH.items() if name != "phi0"}
+    >>> result = fit_streamline({"phi0": 40 * u.deg}, fixed, streamer, 293, n_epochs=9, save_folder=None, progress=False)
+    >>> path = plot_vel_radius_by_epoch(result, streamer, "film.gif", n_frames=3, progress=False)
+    >>> path.name
+    'film.gif'
+    """
+    draw = partial(plots.plot_vel_radius, title=title, v_lsr=v_lsr)
+    return _film(
+        draw, lambda ra, dec, velocity: (np.hypot(ra, dec), velocity), result, streamer, path, n_frames, fps, dpi, progress
+    )
+
+
+def _film(draw, place, result, streamer, path, n_frames, fps, dpi, progress):
+    """Check everything, then draw the frames and write the film as they come."""
+    path = _checked_path(path)
+    _check(result, streamer)
+    n_frames = check_whole("n_frames", n_frames, 2, 100)
+    for name, value, lowest, highest, example in (("fps", fps, 1, LARGEST_FPS, 20), ("dpi", dpi, 20, 600, 100)):
+        if not (is_number(value) and lowest <= value <= highest):
+            refuse(name, f"be a number from {lowest} to {highest}", repr(value), f"Use for example {example}.")
+    with whole_file(path, overwrite=True) as file:
+        film = _Film(draw(result, streamer), place, result, streamer is not None, n_frames, dpi)
+        n = len(film.epochs)
+        numbers = tqdm(range(n), unit="frame", desc="filming", disable=not progress, leave=False)
+        frames = (film.frame(number) for number in numbers)
+        ends = np.arange(n + 1) * n_frames / fps / n
+        ends[-1] += HOLD
+        if path.suffix == ".gif":
+            _write_gif(file, frames, _ticks(ends, 0.01), np.vstack([film.frame(0), film.frame(n - 1)]))
+        else:
+            _write_mp4(file, frames, _ticks(ends, 1 / fps), fps)
+    return path
+
+
+def _checked_path(path):
+    path = as_path("path", path)
+    if path.suffix not in (".gif", ".mp4"):
+        refuse("path", "end in .gif or .mp4", repr(str(path)), "Name it for example 'fit.gif'.")
+    if path.suffix == ".mp4" and _ffmpeg() is None:
+        cure = "Name it .gif, or install ffmpeg or the package imageio-ffmpeg."
+        refuse("path", "end in .gif where there is no ffmpeg", repr(str(path)), cure, ImportError)
+    return path
+
+
+def _check(result, streamer):
+    if not isinstance(result, FitResult):
+        cure = "Give the fit from which a posterior was drawn, or result['name'] of a joint fit."
+        refuse("result", "be the fit of one streamer, which has a history", type(result).__name__, cure, TypeError)
+    if streamer is not None and not hasattr(streamer, "pc_coords"):
+        refuse("streamer", "be a Streamer or None", repr(streamer), "Use the result of reduce_to_1D.", TypeError)
+
+
+class _Film:
+    """A figure of a fit of which only the model is drawn anew for each frame.
+
+    The figure shows the best fit: its line "model" is what moves.
+    """
+
+    def __init__(self, figure, place, result, joined, n_frames, dpi):
+        x = result.history[: result.best_epoch + 1, 2 + N_PARTS :]
+        problem, settings = result.problem, result.settings
+        matched = _in_batches(matched_of, x, problem, settings)
+        self.epochs = _chosen_epochs(matched / problem["sigma"], n_frames)
+        self.loss = result.loss_history
+        curves = _in_batches(curves_of, x[self.epochs], problem, settings, N_POINTS)
+        self.curves = np.stack(place(*np.moveaxis(curves, -1, 0)), axis=-1)
+        # both ends of the lines that join the points and the model
+        ends = np.stack([np.broadcast_to(problem["points"], matched.shape), matched], axis=2)[self.epochs]
+        self.joints = np.stack(place(*np.moveaxis(ends, -1, 0)), axis=-1) if joined else None
+        self._set_stage(figure, result, dpi)
+
+    def _set_stage(self, figure, result, dpi):
+        """Draw once what stays as it is."""
+        ax = figure.axes[0]
+        self.line = next(line for line in ax.lines if line.get_label() == "model")
+        transform = self.line.get_transform()
+        style = {"color": plots.MODEL, "transform": transform, "zorder": self.line.zorder - 0.1}
+        ax.plot(*self.curves[0].T, ls=(0, (4, 2)), lw=1.2, alpha=0.8, label="start", **style)
+        joints = LineCollection([], lw=0.8, alpha=0.9, **style)
+        self.joint_lines = ax.add_collection(joints, autolim=False)
+        figure.set_dpi(dpi)
+        self.canvas = FigureCanvasAgg(figure)
+        strip = _add_strip(figure, ax)
+        # what lies upon the model in the figure has to lie upon it in each frame
+        upon = [artist for artist in ax.get_children() if artist.zorder > self.line.zorder]
+        self.moving = sorted([self.joint_lines, self.line, *upon], key=lambda artist: artist.zorder)
+        self.moving += self._draw_loss(strip, result)
+        for artist in self.moving:
+            artist.set_animated(True)
+        self.canvas.draw()
+        self.background = self.canvas.copy_from_bbox(figure.bbox)
+
+    def _draw_loss(self, strip, result):
+        """Draw the loss against the epoch; return what moves: the part that is done, where it is, and that in words."""
+        # a loss of zero has no logarithm
+        self.loss = np.maximum(self.loss, np.min(self.loss, where=self.loss > 0, initial=1))
+        strip.plot(self.loss, color="0.75", lw=1.5)
+        words = f"best: {result.loss:.4g} at epoch {result.best_epoch}"
+        strip.text(1, 1.06, words, ha="right", transform=strip.transAxes, fontsize="small")
+        (self.done,) = strip.plot([], [], color=plots.DATA, lw=1.5)
+        (self.here,) = strip.plot([], [], "o", color=plots.MODEL, clip_on=False)
+        self.words = strip.text(0, 1.06, "", transform=strip.transAxes, fontsize="small")
+        return [self.done, self.here, self.words]
+
+    def frame(self, number):
+        """Pixels of a frame, shape (height, width, 3)."""
+        epoch = self.epochs[number]
+        self.line.set_data(*self.curves[number].T)
+        if self.joints is not None:
+            self.joint_lines.set_segments(self.joints[number])
+        self.done.set_data(np.arange(epoch + 1), self.loss[: epoch + 1])
+        self.here.set_data([epoch], [self.loss[epoch]])
+        self.words.set_text(f"epoch {epoch}: loss {self.loss[epoch]:.4g}")
+        self.canvas.restore_region(self.background)
+        for artist in self.moving:
+            artist.axes.draw_artist(artist)
+        return np.asarray(self.canvas.buffer_rgba())[..., :3].copy()
+
+
+def _add_strip(figure, ax):
+    """Make room for the loss below a figure, and let its layout be as it is from now on."""
+    width, height = figure.get_size_inches()
+    total = height + STRIP
+    figure.set_size_inches(width, total)
+    figure.get_layout_engine().set(rect=(0, STRIP / total, 1, height / total))
+    legend = ax.legend(loc="best", fontsize="small", framealpha=0.9)
+    figure.canvas.draw()
+    figure.set_layout_engine("none")
+    # the best place is that beside the start and the end: it shall not change between them
+    corner = ax.transAxes.inverted().transform(legend.get_window_extent().min)
+    legend.set_loc(tuple(corner))
+    place = ax.get_position()
+    strip = figure.add_axes((place.x0, 0.42 / total, place.width, (STRIP - 0.75) / total))
+    strip.set(xlabel="epoch", ylabel="loss", yscale="log")
+    return strip
+
+
+@in_float64
+def _in_batches(evaluate, x, *arguments):
+    """Evaluate at coordinates of shape (m, n_model), as many at once as one program takes."""
+    found = []
+    for first in range(0, len(x), BATCH):
+        batch = x[first : first + BATCH]
+        filled = np.concatenate([batch, np.repeat(batch[-1:], BATCH - len(batch), axis=0)])
+        found.append(np.asarray(evaluate(filled, *arguments))[: len(batch)])
+    return np.concatenate(found)
+
+
+def _chosen_epochs(places, n_frames):
+    """Epochs to show, the first and the last among them.
+
+    Most of the film follows the way of the model's ``places``, of shape (n_epochs, n, 3) in units of the uncertainties, so that
+    each frame moves as far; the rest the logarithm of the epoch, so that what hardly moves is not left out.
+    """
+    epochs = np.arange(len(places))
+    n = min(n_frames, len(epochs))
+    if n < 2:
+        return epochs
+    steps = np.sqrt(np.mean(np.diff(places, axis=0) ** 2, axis=(1, 2)))
+    way, time = np.append(0, np.cumsum(steps)), np.log1p(epochs)
+    along = 0.8 * way / max(way[-1], np.finfo(float).tiny) + 0.2 * time / time[-1]
+    wanted, rank = np.linspace(0, along[-1], n), np.arange(n)
+    chosen = np.searchsorted(along, wanted)
+    # no epoch twice, and none beyond the last
+    chosen = np.maximum.accumulate(chosen - rank) + rank
+    return np.minimum(chosen, len(epochs) - n + rank)
+
+
+def _ticks(ends, tick):
+    """Durations as numbers of ticks, without any drift, from the times at which the frames begin and end."""
+    return np.diff(np.round(ends / tick).astype(int)).tolist()
+
+
+def _write_gif(file, frames, hundredths, sample):
+    """Write a GIF with the colours of a sample picture."""
+    from PIL import Image  # what matplotlib writes with
+
+    palette = Image.fromarray(sample).quantize(255)
+    images = (Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames)
+    first = next(images)
+    first.save(file, save_all=True, append_images=images, duration=[10 * part for part in hundredths], loop=0)
+
+
+def _ffmpeg():
+    """Path of ffmpeg, or None where there is none."""
+    found = shutil.which("ffmpeg")
+    if found is not None:
+        return found
+    try:
+        import imageio_ffmpeg
+
+        return imageio_ffmpeg.get_ffmpeg_exe()
+    except (ImportError, RuntimeError):
+        return None
+
+
+def _write_mp4(file, frames, repeats, fps):
+    """Write an MP4 that every player plays: ffmpeg's own encoder, colours at half the resolution, even sizes."""
+    first = next(frames)
+    size = f"{first.shape[1]}x{first.shape[0]}"
+    source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size, "-r", str(fps), "-i", "-"]
+    even = "pad=ceil(iw/2)*2:ceil(ih/2)*2:color=white"
+    target = ["-vf", even, "-pix_fmt", "yuv420p", "-movflags", "+faststart", str(file)]
+    command = [_ffmpeg(), "-loglevel", "error", "-y", *source, *target]
+    with tempfile.TemporaryFile() as complaints:
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=complaints) as process:
+            try:
+                for frame, n in zip(chain([first], frames), repeats, strict=True):
+                    process.stdin.write(frame.tobytes() * n)
+                process.stdin.close()
+            except BrokenPipeError:
+                pass  # its complaint says why
+            except BaseException:
+                process.kill()
+                raise
+        if process.returncode != 0:
+            complaints.seek(0)
+            raise OSError(f"ffmpeg could not write {file.name!r}: {complaints.read().decode(errors='replace').strip()}")

@@ -36,7 +36,8 @@ def curves_of(x, problem, settings, n_points):
 @partial(jax.jit, static_argnames="settings")
 def matched_of(x, problem, settings):
     """Places of the model to which the data points are compared: RA offset, Dec offset and velocity, shape (m, n, 3)."""
-    return jax.vmap(lambda x: match(_path(x, problem, settings), problem, settings))(x)
+    # one after the other: that compiles in half the time, and is as fast
+    return jax.lax.map(lambda x: match(_path(x, problem, settings), problem, settings), x)
 
 
 @partial(jax.jit, static_argnames="settings")

@@ -9,6 +9,7 @@ from itertools import chain
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
+from PIL import Image  # which matplotlib brings
 from tqdm.auto import tqdm
 
 from sting.core.likelihood import N_PARTS
@@ -398,14 +399,20 @@ class _Film:
         figure.set_dpi(dpi)
         self.canvas = FigureCanvasAgg(figure)
         strip = _add_strip(figure, ax)
-        # what lies upon the model in the figure has to lie upon it in each frame
         upon = [artist for artist in ax.get_children() if artist.zorder > self.line.zorder]
-        self.moving = sorted([self.joint_lines, self.line, *upon], key=lambda artist: artist.zorder)
-        self.moving += self._draw_loss(strip, result)
-        for artist in self.moving:
+        self.moving = [self.joint_lines, self.line, *self._draw_loss(strip, result)]
+        for artist in (*self.moving, *upon):
             artist.set_animated(True)
         self.canvas.draw()
         self.background = self.canvas.copy_from_bbox(figure.bbox)
+        # what lies upon the model in the figure has to lie upon it in each frame
+        self.canvas.get_renderer().clear()
+        for artist in sorted(upon, key=lambda artist: artist.zorder):
+            ax.draw_artist(artist)
+        self.foreground = self._picture()
+
+    def _picture(self):
+        return Image.fromarray(np.array(self.canvas.buffer_rgba()))
 
     def _draw_loss(self, strip, result):
         """Draw the loss against the epoch; return what moves: the part that is done, where it is, and that in words."""
@@ -420,7 +427,7 @@ class _Film:
         return [self.done, self.here, self.words]
 
     def frame(self, number):
-        """Pixels of a frame, shape (height, width, 3)."""
+        """Picture of a frame."""
         epoch = self.epochs[number]
         self.line.set_data(*self.curves[number].T)
         if self.joints is not None:
@@ -431,7 +438,7 @@ class _Film:
         self.canvas.restore_region(self.background)
         for artist in self.moving:
             artist.axes.draw_artist(artist)
-        return np.asarray(self.canvas.buffer_rgba())[..., :3].copy()
+        return Image.alpha_composite(self._picture(), self.foreground).convert("RGB")
 
 
 def _add_strip(figure, ax):
@@ -490,10 +497,8 @@ def _ticks(ends, tick):
 
 def _write_gif(file, frames, hundredths, sample):
     """Write a GIF with the colours of a sample picture."""
-    from PIL import Image  # what matplotlib writes with
-
-    palette = Image.fromarray(sample).quantize(255)
-    images = (Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames)
+    palette = Image.fromarray(sample).quantize(255, method=Image.Quantize.FASTOCTREE)
+    images = (frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames)
     first = next(images)
     first.save(file, save_all=True, append_images=images, duration=[10 * part for part in hundredths], loop=0)
 
@@ -514,7 +519,7 @@ def _ffmpeg():
 def _write_mp4(file, frames, repeats, fps):
     """Write an MP4 that every player plays: ffmpeg's own encoder, colours at half the resolution, even sizes."""
     first = next(frames)
-    size = f"{first.shape[1]}x{first.shape[0]}"
+    size = f"{first.width}x{first.height}"
     source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size, "-r", str(fps), "-i", "-"]
     even = "pad=ceil(iw/2)*2:ceil(ih/2)*2:color=white"
     target = ["-vf", even, "-pix_fmt", "yuv420p", "-movflags", "+faststart", str(file)]

@@ -105,8 +105,8 @@ def save_optimisation_log(result, path):
     Path(path).write_text("\n".join([",".join(header), *lines]) + "\n", encoding="utf-8")
 
 
-def save_results(result, streamer, folder="sting_results", *, v_lsr=None, show=False):
-    """Write everything of a fit into a folder: parameters, log and figures.
+def save_results(result, streamer, folder="sting_results", *, v_lsr=None, show=False, films=False, progress=True):
+    """Write everything of a fit into a folder: parameters, log, figures and, if asked for, films.
 
     Parameters
     ----------
@@ -120,6 +120,10 @@ def save_results(result, streamer, folder="sting_results", *, v_lsr=None, show=F
         Systemic velocity to draw; by default that of the fit.
     show : bool, optional
         Whether to show the figures as well.
+    films : bool, optional
+        Whether to write films of the fit by epoch as well, as GIF.
+    progress : bool, optional
+        Whether to show a progress bar while the films are made.
 
     Returns
     -------
@@ -138,7 +142,13 @@ def save_results(result, streamer, folder="sting_results", *, v_lsr=None, show=F
     if folder is not None:
         check_folder(folder)
     figures = _figures(result, streamer, v_lsr)
-    return _save(folder, show, figures, lambda temporary: _write_fit(result, temporary))
+
+    def write(temporary):
+        _write_fit(result, temporary)
+        if films:
+            _write_films(result, streamer, temporary, v_lsr, progress)
+
+    return _save(folder, show, figures, write)
 
 
 def save_joint_results(result, streamers, folder="sting_results", *, show=False):
@@ -200,6 +210,15 @@ def _write_tables(result, folder):
 def _write_fit(result, folder):
     _write_tables(result, folder)
     result.write(folder / "best_fit.ecsv")
+
+
+def _write_films(result, streamer, folder, v_lsr, progress):
+    from sting.outputs import animation
+
+    animation.plot_morphology_by_epoch(result, streamer, folder / "morphology_by_epoch.gif", progress=progress)
+    for kind in ("ra_vel", "dec_vel", "vel_radius"):
+        film = getattr(animation, f"plot_{kind}_by_epoch")
+        film(result, streamer, folder / f"{kind}_by_epoch.gif", v_lsr=v_lsr, progress=progress)
 
 
 def _write_joint_fit(result, folder):

@@ -480,12 +480,16 @@ def _chosen_epochs(places, n_frames):
     n = min(n_frames, len(epochs))
     if n < 2:
         return epochs
-    steps = np.sqrt(np.mean(np.diff(places, axis=0) ** 2, axis=(1, 2)))
-    way, time = np.append(0, np.cumsum(steps)), np.log1p(epochs)
-    along = 0.8 * way / max(way[-1], np.finfo(float).tiny) + 0.2 * time / time[-1]
-    wanted, rank = np.linspace(0, along[-1], n), np.arange(n)
-    chosen = np.searchsorted(along, wanted)
-    # no epoch twice, and none beyond the last
+    way = np.sqrt(np.mean(np.diff(places, axis=0) ** 2, axis=(1, 2)))
+    time = np.diff(np.log1p(epochs))
+    steps = 0.8 * way / max(way.sum(), np.finfo(float).tiny) + 0.2 * time / time.sum()
+    # a step larger than that between two frames takes one frame, and leaves the others to the rest
+    frame = np.inf
+    for _ in range(50):
+        frame = np.minimum(steps, frame).sum() / (n - 1)
+    along, rank = np.append(0, np.cumsum(np.minimum(steps, frame))), np.arange(n)
+    chosen = np.searchsorted(along, np.linspace(0, along[-1], n))
+    # rounding shall show no epoch twice, and none beyond the last
     chosen = np.maximum.accumulate(chosen - rank) + rank
     return np.minimum(chosen, len(epochs) - n + rank)
 
@@ -500,7 +504,10 @@ def _write_gif(file, frames, hundredths, sample):
     palette = Image.fromarray(sample).quantize(255, method=Image.Quantize.FASTOCTREE)
     images = (frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames)
     first = next(images)
-    first.save(file, save_all=True, append_images=images, duration=[10 * part for part in hundredths], loop=0)
+    durations = [10 * part for part in hundredths]
+    # Pillow would leave a file open if it were interrupted
+    with open(file, "wb") as stream:
+        first.save(stream, format="GIF", save_all=True, append_images=images, duration=durations, loop=0)
 
 
 def _ffmpeg():

@@ -421,8 +421,8 @@ class _Film:
         strip.plot(self.loss, color="0.75", lw=1.5)
         words = f"best: {result.loss:.4g} at epoch {result.best_epoch}"
         strip.text(1, 1.06, words, ha="right", transform=strip.transAxes, fontsize="small")
-        (self.done,) = strip.plot([], [], color=plots.DATA, lw=1.5)
-        (self.here,) = strip.plot([], [], "o", color=plots.MODEL, clip_on=False)
+        (self.done,) = strip.plot([], [], color=plots.DATA, lw=1.5, zorder=3)
+        (self.here,) = strip.plot([], [], "o", color=plots.MODEL, clip_on=False, zorder=4)
         self.words = strip.text(0, 1.06, "", transform=strip.transAxes, fontsize="small")
         return [self.done, self.here, self.words]
 

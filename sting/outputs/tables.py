@@ -3,6 +3,7 @@
 import json
 import os
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -142,13 +143,8 @@ def save_results(result, streamer, folder="sting_results", *, v_lsr=None, show=F
     if folder is not None:
         check_folder(folder)
     figures = _figures(result, streamer, v_lsr)
-
-    def write(temporary):
-        _write_fit(result, temporary)
-        if films:
-            _write_films(result, streamer, temporary, v_lsr, progress)
-
-    return _save(folder, show, figures, write)
+    film = partial(_write_films, result, streamer, v_lsr, progress) if films else None
+    return _save(folder, show, figures, partial(_write_fit, result, film))
 
 
 def save_joint_results(result, streamers, folder="sting_results", *, show=False):
@@ -207,12 +203,14 @@ def _write_tables(result, folder):
     save_optimisation_log(result, folder / "optimisation_log.csv")
 
 
-def _write_fit(result, folder):
+def _write_fit(result, film, folder):
     _write_tables(result, folder)
     result.write(folder / "best_fit.ecsv")
+    if film is not None:
+        film(folder)
 
 
-def _write_films(result, streamer, folder, v_lsr, progress):
+def _write_films(result, streamer, v_lsr, progress, folder):
     from sting.outputs import animation
 
     animation.plot_morphology_by_epoch(result, streamer, folder / "morphology_by_epoch.gif", progress=progress)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from sting.core import sky
 from sting.core.elements import elements, places
-from sting.core.likelihood import loss, match, named_vector, parameters, path_of
+from sting.core.likelihood import loss, match, named_vector, parameters, path_of, residuals
 from sting.core.orbit import duration, w_of_radius
 
 __all__ = []
@@ -22,6 +22,12 @@ named_of = jax.jit(jax.vmap(named_vector, in_axes=(0, None, None)), static_argna
 losses_of = jax.jit(jax.vmap(loss, in_axes=(0, None, None)), static_argnames="settings")
 
 
+@partial(jax.jit, static_argnames="settings")
+def matched_of(x, problem, settings):
+    """Model values (n, 3) to which the data points are compared, and the normalised residuals of these (n, 3)."""
+    return match(_path(x, problem, settings), problem, settings), residuals(x, problem, settings)[0]
+
+
 @partial(jax.jit, static_argnames=("settings", "n_points"))
 def curves_of(x, problem, settings, n_points):
     """RA offset, Dec offset and velocity along the streamlines, shape (m, n_points, 3)."""
@@ -31,13 +37,6 @@ def curves_of(x, problem, settings, n_points):
         return sky.observe(path, sky.sample_w(path, n_points))[0]
 
     return jax.vmap(curve)(x)
-
-
-@partial(jax.jit, static_argnames="settings")
-def matched_of(x, problem, settings):
-    """Places of the model to which the data points are compared: RA offset, Dec offset and velocity, shape (m, n, 3)."""
-    # one after the other: that compiles in half the time, and is as fast
-    return jax.lax.map(lambda x: match(_path(x, problem, settings), problem, settings), x)
 
 
 @partial(jax.jit, static_argnames="settings")

@@ -17,7 +17,9 @@ from sting.evaluations import curves_of, matched_of
 from sting.files import as_path, whole_file
 from sting.fit_result import FitResult
 from sting.messages import check_whole, in_float64, is_number, named_keywords, refuse
-from sting.outputs import plots
+from sting.outputs.morphology import plot_morphology
+from sting.outputs.style import DATA, MODEL, START, add_legend
+from sting.outputs.velocity_plots import plot_dec_vel, plot_ra_vel, plot_vel_radius
 
 __all__ = ["plot_dec_vel_by_epoch", "plot_morphology_by_epoch", "plot_ra_vel_by_epoch", "plot_vel_radius_by_epoch"]
 
@@ -43,6 +45,8 @@ def plot_morphology_by_epoch(
     streamer=None,
     path="morphology_by_epoch.gif",
     *,
+    image=None,
+    star_position=None,
     n_frames=100,
     fps=20,
     dpi=100,
@@ -64,6 +68,8 @@ def plot_morphology_by_epoch(
     path : str or path-like, optional
         File to write, ``*.gif`` or, where there is ffmpeg, ``*.mp4``; its folder must exist. The film takes the place of a file
         of the same name when it is complete.
+    image, star_position : optional
+        As for `~sting.outputs.morphology.plot_morphology`.
     n_frames : int, optional
         Frames at the most, 2 or more. A fit of fewer epochs has one for each epoch, and shows them longer.
     fps : float, optional
@@ -103,7 +109,7 @@ def plot_morphology_by_epoch(
     >>> path.name
     'film.gif'
     """
-    draw = partial(plots.plot_morphology, title=title)
+    draw = partial(plot_morphology, image=image, star_position=star_position, title=title)
     return _film(draw, lambda ra, dec, velocity: (ra, dec), result, streamer, path, n_frames, fps, dpi, progress)
 
 
@@ -176,7 +182,7 @@ def plot_ra_vel_by_epoch(
     >>> path.name
     'film.gif'
     """
-    draw = partial(plots.plot_ra_vel, title=title, v_lsr=v_lsr)
+    draw = partial(plot_ra_vel, title=title, v_lsr=v_lsr)
     return _film(draw, lambda ra, dec, velocity: (ra, velocity), result, streamer, path, n_frames, fps, dpi, progress)
 
 
@@ -249,7 +255,7 @@ def plot_dec_vel_by_epoch(
     >>> path.name
     'film.gif'
     """
-    draw = partial(plots.plot_dec_vel, title=title, v_lsr=v_lsr)
+    draw = partial(plot_dec_vel, title=title, v_lsr=v_lsr)
     return _film(draw, lambda ra, dec, velocity: (dec, velocity), result, streamer, path, n_frames, fps, dpi, progress)
 
 
@@ -322,7 +328,7 @@ def plot_vel_radius_by_epoch(
     >>> path.name
     'film.gif'
     """
-    draw = partial(plots.plot_vel_radius, title=title, v_lsr=v_lsr)
+    draw = partial(plot_vel_radius, title=title, v_lsr=v_lsr)
     return _film(
         draw, lambda ra, dec, velocity: (np.hypot(ra, dec), velocity), result, streamer, path, n_frames, fps, dpi, progress
     )
@@ -377,10 +383,10 @@ class _Film:
     def __init__(self, figure, place, result, joined, n_frames, dpi):
         x = result.history[: result.best_epoch + 1, 2 + N_PARTS :]
         problem, settings = result.problem, result.settings
-        matched = _in_batches(matched_of, x, problem, settings)
+        matched = _matched(x, problem, settings)
         self.epochs = _chosen_epochs(matched / problem["sigma"], n_frames)
         self.loss = result.loss_history
-        curves = _in_batches(curves_of, x[self.epochs], problem, settings, N_POINTS)
+        curves = _curves(x[self.epochs], problem, settings)
         self.curves = np.stack(place(*np.moveaxis(curves, -1, 0)), axis=-1)
         # both ends of the lines that join the points and the model
         ends = np.stack([np.broadcast_to(problem["points"], matched.shape), matched], axis=2)[self.epochs]
@@ -392,10 +398,9 @@ class _Film:
         ax = figure.axes[0]
         self.line = next(line for line in ax.lines if line.get_label() == "model")
         transform = self.line.get_transform()
-        style = {"color": plots.MODEL, "transform": transform, "zorder": self.line.zorder - 0.1}
-        ax.plot(*self.curves[0].T, ls=(0, (4, 2)), lw=1.2, alpha=0.8, label="start", **style)
-        joints = LineCollection([], lw=0.8, alpha=0.9, **style)
-        self.joint_lines = ax.add_collection(joints, autolim=False)
+        below = {"transform": transform, "zorder": self.line.zorder - 0.1}
+        ax.plot(*self.curves[0].T, ls=(0, (4, 2)), lw=1.2, color=START, label="start", **below)
+        self.joint_lines = ax.add_collection(LineCollection([], lw=0.8, color=MODEL, **below), autolim=False)
         figure.set_dpi(dpi)
         self.canvas = FigureCanvasAgg(figure)
         strip = _add_strip(figure, ax)
@@ -421,8 +426,8 @@ class _Film:
         strip.plot(self.loss, color="0.75", lw=1.5)
         words = f"best: {result.loss:.4g} at epoch {result.best_epoch}"
         strip.text(1, 1.06, words, ha="right", transform=strip.transAxes, fontsize="small")
-        (self.done,) = strip.plot([], [], color=plots.DATA, lw=1.5, zorder=3)
-        (self.here,) = strip.plot([], [], "o", color=plots.MODEL, clip_on=False, zorder=4)
+        (self.done,) = strip.plot([], [], color=DATA, lw=1.5, zorder=3)
+        (self.here,) = strip.plot([], [], "o", color=MODEL, clip_on=False, zorder=4)
         self.words = strip.text(0, 1.06, "", transform=strip.transAxes, fontsize="small")
         return [self.done, self.here, self.words]
 
@@ -447,12 +452,12 @@ def _add_strip(figure, ax):
     total = height + STRIP
     figure.set_size_inches(width, total)
     figure.get_layout_engine().set(rect=(0, STRIP / total, 1, height / total))
-    legend = ax.legend(loc="best", fontsize="small", framealpha=0.9)
+    add_legend(ax)  # again, with the start
     figure.canvas.draw()
     figure.set_layout_engine("none")
     # the best place is that beside the start and the end: it shall not change between them
-    corner = ax.transAxes.inverted().transform(legend.get_window_extent().min)
-    legend.set_loc(tuple(corner))
+    corner = ax.transAxes.inverted().transform(ax.get_legend().get_window_extent().min)
+    ax.get_legend().set_loc(tuple(corner))
     place = ax.get_position()
     strip = figure.add_axes((place.x0, 0.42 / total, place.width, (STRIP - 0.75) / total))
     strip.set(xlabel="epoch", ylabel="loss", yscale="log")
@@ -460,13 +465,19 @@ def _add_strip(figure, ax):
 
 
 @in_float64
-def _in_batches(evaluate, x, *arguments):
-    """Evaluate at coordinates of shape (m, n_model), as many at once as one program takes."""
+def _matched(x, problem, settings):
+    """Places with which the points are compared, shape (m, n, 3): one set at a time, as the result itself has them computed."""
+    return np.stack([matched_of(each, problem, settings)[0] for each in x])
+
+
+@in_float64
+def _curves(x, problem, settings):
+    """Streamlines, shape (m, N_POINTS, 3)."""
     found = []
     for first in range(0, len(x), BATCH):
         batch = x[first : first + BATCH]
         filled = np.concatenate([batch, np.repeat(batch[-1:], BATCH - len(batch), axis=0)])
-        found.append(np.asarray(evaluate(filled, *arguments))[: len(batch)])
+        found.append(np.asarray(curves_of(filled, problem, settings, N_POINTS))[: len(batch)])
     return np.concatenate(found)
 
 

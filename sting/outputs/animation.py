@@ -9,7 +9,9 @@ from itertools import chain
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
+from matplotlib.ticker import ScalarFormatter
 from PIL import Image  # which matplotlib brings
+from scipy.spatial import cKDTree
 from tqdm.auto import tqdm
 
 from sting.core.likelihood import N_PARTS
@@ -30,7 +32,7 @@ BATCH = 128
 N_POINTS = 200
 
 #: Height of the strip that shows the loss, in inches.
-STRIP = 1.4
+STRIP = 1.5
 
 #: Seconds for which the last frame stays.
 HOLD = 1.0
@@ -451,7 +453,7 @@ def _add_strip(figure, ax):
     width, height = figure.get_size_inches()
     total = height + STRIP
     figure.set_size_inches(width, total)
-    figure.get_layout_engine().set(rect=(0, STRIP / total, 1, height / total))
+    figure.get_layout_engine().set(rect=(0, STRIP / total, 0.985, height / total))
     add_legend(ax)  # again, with the start
     figure.canvas.draw()
     figure.set_layout_engine("none")
@@ -459,7 +461,10 @@ def _add_strip(figure, ax):
     corner = ax.transAxes.inverted().transform(ax.get_legend().get_window_extent().min)
     ax.get_legend().set_loc(tuple(corner))
     place = ax.get_position()
-    strip = figure.add_axes((place.x0, 0.42 / total, place.width, (STRIP - 0.75) / total))
+    strip = figure.add_axes((place.x0, 0.5 / total, place.width, (STRIP - 0.75) / total))
+    # the first epochs, in which the curve moves most, take most of the film
+    strip.set_xscale("symlog", linthresh=10)
+    strip.xaxis.set_major_formatter(ScalarFormatter())
     strip.set(xlabel="epoch", ylabel="loss", yscale="log")
     return strip
 
@@ -510,10 +515,42 @@ def _ticks(ends, tick):
     return np.diff(np.round(ends / tick).astype(int)).tolist()
 
 
+def _cells(pixels):
+    """Number of the cell of colours, of four levels in each channel, for each pixel."""
+    red, green, blue = np.moveaxis(pixels.astype(np.uint32) >> 2, -1, 0)
+    return (red << 12) | (green << 6) | blue
+
+
+def _colours(sample):
+    """The 256 most frequent colours of a picture, one in a cell, and for each cell the nearest of them.
+
+    Pillow's own choice would tint the greys.
+    """
+    red, green, blue = np.moveaxis(sample.astype(np.uint32), -1, 0)
+    codes, counts = np.unique((red << 16) | (green << 8) | blue, return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    colours = np.stack([codes >> 16, codes >> 8, codes], axis=-1)[order].astype(np.uint8)  # which keeps the last byte
+    # the most frequent colour stands for its cell
+    cells, first, cell_of = np.unique(_cells(colours), return_index=True, return_inverse=True)
+    total = np.bincount(cell_of, weights=counts[order])
+    chosen = np.argsort(-total, kind="stable")[:256]
+    palette = colours[first[chosen]]
+    middles = 4 * np.stack(np.unravel_index(np.arange(64**3), (64, 64, 64)), axis=1) + 1.5
+    nearest = cKDTree(palette).query(middles)[1].astype(np.uint8)
+    nearest[cells[chosen]] = np.arange(len(chosen))
+    return palette, nearest
+
+
 def _write_gif(file, frames, hundredths, sample):
     """Write a GIF with the colours of a sample picture."""
-    palette = Image.fromarray(sample).quantize(255, method=Image.Quantize.FASTOCTREE)
-    images = (frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames)
+    palette, nearest = _colours(sample)
+
+    def indexed(frame):
+        image = Image.fromarray(nearest[_cells(np.asarray(frame))])
+        image.putpalette(palette.tobytes())
+        return image
+
+    images = map(indexed, frames)
     first = next(images)
     durations = [10 * part for part in hundredths]
     # Pillow would leave a file open if it were interrupted

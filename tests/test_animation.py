@@ -14,10 +14,11 @@ from PIL import Image
 
 from sting import outputs, steps, synthetic
 from sting.evaluations import curves_of, matched_of
+from sting.extract_streamline import reduce_to_1D
 from sting.fit_result import FitResult
 from sting.gradient_descent import fit_streamline
 from sting.joint import fit_jointly
-from sting.outputs import animation
+from sting.outputs import animation, film_files, film_frames
 
 FILMS = {
     "morphology": outputs.plot_morphology_by_epoch,
@@ -64,7 +65,7 @@ def drawn(result, streamer, kind="vel_radius", n_frames=4, **keywords):
         "vel_radius": lambda ra, dec, velocity: (np.hypot(ra, dec), velocity),
     }
     figure = getattr(outputs, f"plot_{kind}")(result, streamer, **keywords)
-    return animation._Film(figure, places[kind], result, streamer is not None, n_frames, 60)
+    return film_frames.Film(figure, places[kind], result, streamer is not None, n_frames, 60)
 
 
 def pixels_of(path):
@@ -94,20 +95,20 @@ class TestEpochs:
         # all of the motion in a single step
         places = np.zeros((100, 5, 3))
         places[50:] = 1
-        epochs = animation._chosen_epochs(places, n_frames)
+        epochs = film_frames.chosen_epochs(places, n_frames)
         assert len(epochs) == min(n_frames, 100)
         assert (epochs[0], epochs[-1]) == (0, 99)
         assert (np.diff(epochs) > 0).all()
 
     def test_are_close_where_the_curve_moves_fast(self):
         places = np.broadcast_to((1 - np.exp(-np.arange(1000) / 20))[:, None, None], (1000, 5, 3))
-        epochs = animation._chosen_epochs(places, 100)
+        epochs = film_frames.chosen_epochs(places, 100)
         assert (epochs < 60).sum() > 50
         assert (epochs > 300).sum() > 5
 
     @pytest.mark.parametrize("n_epochs", [1, 2, 7])
     def test_of_a_curve_at_rest_are_shown_nonetheless(self, n_epochs):
-        assert animation._chosen_epochs(np.ones((n_epochs, 5, 3)), 100).tolist() == list(range(n_epochs))
+        assert film_frames.chosen_epochs(np.ones((n_epochs, 5, 3)), 100).tolist() == list(range(n_epochs))
 
 
 class TestFrames:
@@ -145,6 +146,22 @@ class TestFrames:
         whole = pixels_of(tmp_path / "whole.png")
         assert np.abs(end - whole).max() <= 4
         assert (np.abs(start - whole) > 100).sum() > 100
+
+    def test_on_the_sky_are_what_the_figure_looks_like(self, fit, scene, scene_cut, tmp_path):
+        on_sky = reduce_to_1D(scene_cut, scene.star_position)
+        result = fit_streamline(FREE, FIXED, on_sky, 293, n_epochs=40, save_folder=None, progress=False)
+        stage = drawn(result, on_sky, "morphology")
+        ax = stage.line.axes
+        assert ax.get_xlabel().startswith("Right ascension")
+        end = np.asarray(stage.frame(3)).astype(int)
+        stage.canvas.figure.savefig(tmp_path / "whole.png", dpi=60)
+        assert np.abs(end - pixels_of(tmp_path / "whole.png")).max() <= 4
+        # the model ends beside the star, wherever that is in the window
+        star = next(line for line in ax.lines if line.get_label() == "star")
+        place, inner = star.get_transform().transform([[0, 0]])[0], stage.line.get_transform().transform(stage.curves[-1])[-1]
+        size = ax.get_window_extent().width
+        assert np.hypot(*(place - inner)) < 0.1 * size
+        assert (np.abs(place - stage.line.get_transform().transform(stage.curves[-1])[0]) < size).all()
 
     def test_do_not_depend_on_those_before(self, result, streamer):
         stage = drawn(result, streamer)
@@ -191,10 +208,10 @@ class TestFile:
 
     def test_keeps_time_at_any_rate(self):
         ends = np.arange(101) / 30
-        hundredths = animation._ticks(ends, 0.01)
+        hundredths = film_files.ticks(ends, 0.01)
         assert set(hundredths) == {3, 4}
         assert sum(hundredths) == 333
-        assert animation._ticks(ends, 1 / 30) == [1] * 100
+        assert film_files.ticks(ends, 1 / 30) == [1] * 100
 
     def test_of_few_epochs_shows_each_longer(self, fit, film):
         short = fit(n_epochs=4)
@@ -222,11 +239,11 @@ class TestFile:
 
     @pytest.mark.parametrize("suffix", ["gif", "mp4"])
     def test_is_replaced_only_by_a_whole_one(self, film, tmp_path, monkeypatch, suffix):
-        if suffix == "mp4" and animation._ffmpeg() is None:
+        if suffix == "mp4" and film_files.find_ffmpeg() is None:
             pytest.skip("there is no ffmpeg")
         path = tmp_path / f"film.{suffix}"
         path.write_bytes(b"old")
-        frame = animation._Film.frame
+        frame = film_frames.Film.frame
 
         def interrupted(self, number):
             if number == 2:
@@ -234,7 +251,7 @@ class TestFile:
             return frame(self, number)
 
         with monkeypatch.context() as patch:
-            patch.setattr(animation._Film, "frame", interrupted)
+            patch.setattr(film_frames.Film, "frame", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 film(path.name)
         assert path.read_bytes() == b"old"
@@ -254,7 +271,7 @@ class TestVideo:
     @pytest.fixture
     def video(self, film, tmp_path):
         """A function that makes a film and returns its frames as ffmpeg reads them."""
-        ffmpeg = animation._ffmpeg()
+        ffmpeg = film_files.find_ffmpeg()
         if ffmpeg is None:
             pytest.skip("there is no ffmpeg")
 
@@ -286,22 +303,22 @@ class TestVideo:
         assert np.abs(last[: len(frame), : frame.shape[1]] - frame).mean() < 4
 
     def test_needs_ffmpeg_and_says_so_before_any_work(self, film, tmp_path, monkeypatch):
-        monkeypatch.setattr(animation, "_ffmpeg", lambda: None)
-        monkeypatch.setattr(animation, "_Film", None)
+        monkeypatch.setattr(animation, "find_ffmpeg", lambda: None)
+        monkeypatch.setattr(animation, "Film", None)
         with pytest.raises(ImportError, match=r"'path' must end in .gif where there is no ffmpeg; .*imageio-ffmpeg"):
             film("film.mp4")
         assert list(tmp_path.iterdir()) == []
 
     def test_takes_whichever_ffmpeg_there_is(self, monkeypatch):
         monkeypatch.setattr(shutil, "which", lambda name: f"/somewhere/{name}")
-        assert animation._ffmpeg() == "/somewhere/ffmpeg"
+        assert film_files.find_ffmpeg() == "/somewhere/ffmpeg"
         monkeypatch.setattr(shutil, "which", lambda name: None)
         monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
-        assert animation._ffmpeg() is None
+        assert film_files.find_ffmpeg() is None
 
     def test_that_ffmpeg_refuses_is_an_error(self, film, tmp_path, monkeypatch):
         # a program that knows none of the options
-        monkeypatch.setattr(animation, "_ffmpeg", lambda: sys.executable)
+        monkeypatch.setattr(film_files, "find_ffmpeg", lambda: sys.executable)
         with pytest.raises(OSError, match=r"ffmpeg could not write 'film.mp4': .*option"):
             film("film.mp4")
         assert list(tmp_path.iterdir()) == []
@@ -322,8 +339,8 @@ class TestFits:
 
     def test_more_epochs_than_are_evaluated_at_once(self, fit, streamer):
         longer = fit(n_epochs=200)
-        assert longer.best_epoch > animation.BATCH
-        stage = drawn(longer, streamer, n_frames=animation.BATCH + 2)
+        assert longer.best_epoch > film_frames.BATCH
+        stage = drawn(longer, streamer, n_frames=film_frames.BATCH + 2)
         assert stage.epochs[-1] == longer.best_epoch
         path = longer.streamline()
         expected = np.stack([np.hypot(path.ra.value, path.dec.value), path.velocity.value], axis=1)
@@ -375,7 +392,7 @@ class TestFits:
     ],
 )
 def test_refuses_before_any_work(film, monkeypatch, tmp_path, keywords, error, message):
-    monkeypatch.setattr(animation, "_Film", None)
+    monkeypatch.setattr(animation, "Film", None)
     with pytest.raises(error, match=message):
         film(**keywords)
     assert list(tmp_path.iterdir()) == []

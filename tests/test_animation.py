@@ -163,6 +163,15 @@ class TestFrames:
         assert np.hypot(*(place - inner)) < 0.1 * size
         assert (np.abs(place - stage.line.get_transform().transform(stage.curves[-1])[0]) < size).all()
 
+    @pytest.mark.parametrize("kind", FILMS)
+    def test_have_room_for_everything(self, result, streamer, kind):
+        stage = drawn(result, streamer, kind, title="a title")
+        stage.frame(3)
+        figure = stage.canvas.figure
+        box, size = figure.get_tightbbox(), figure.get_size_inches()
+        assert (box.min >= -0.01).all()
+        assert (box.max <= size + 0.01).all()
+
     def test_do_not_depend_on_those_before(self, result, streamer):
         stage = drawn(result, streamer)
         forwards = [np.asarray(stage.frame(number)) for number in range(4)]

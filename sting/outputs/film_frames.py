@@ -102,13 +102,15 @@ def _add_strip(figure, ax):
     figure.set_size_inches(width, total)
     figure.get_layout_engine().set(rect=(0, STRIP / total, 0.985, height / total))
     add_legend(ax)  # again, with the start
-    figure.canvas.draw()
+    for _ in range(2):  # the layout of axes of a fixed shape settles with the second
+        figure.draw_without_rendering()
     figure.set_layout_engine("none")
     # the best place is that beside the start and the end: it shall not change between them
     corner = ax.transAxes.inverted().transform(ax.get_legend().get_window_extent().min)
     ax.get_legend().set_loc(tuple(corner))
     place = ax.get_position()
-    strip = figure.add_axes((place.x0, 0.5 / total, place.width, (STRIP - 0.75) / total))
+    left = max(place.x0, 0.65 / width)  # its own labels need room
+    strip = figure.add_axes((left, 0.5 / total, place.x1 - left, (STRIP - 0.75) / total))
     # the first epochs, in which the curve moves most, take most of the film
     strip.set_xscale("symlog", linthresh=10)
     strip.xaxis.set_major_formatter(ScalarFormatter())

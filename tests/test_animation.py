@@ -246,6 +246,15 @@ class TestFile:
         assert not np.array_equal(titled, plain)
         assert not np.array_equal(shifted, plain)
 
+    def test_shows_a_map(self, fit, scene, streamer, tmp_path):
+        make = partial(outputs.plot_morphology_by_epoch, fit(n_epochs=1), streamer, n_frames=2, dpi=40, progress=False)
+        path = make(tmp_path / "map.gif", image=scene.cube.moment0(), star_position=scene.star_position)
+        with_map, _ = frames_of(path)
+        plain, _ = frames_of(make(tmp_path / "plain.gif"))
+        # beside it there is a colour bar
+        assert with_map[0].shape[1] > plain[0].shape[1]
+        assert len(with_map) == len(plain) == 2
+
     @pytest.mark.parametrize("suffix", ["gif", "mp4"])
     def test_is_replaced_only_by_a_whole_one(self, film, tmp_path, monkeypatch, suffix):
         if suffix == "mp4" and film_files.find_ffmpeg() is None:

@@ -381,10 +381,36 @@ class TestFits:
         with pytest.raises(TypeError, match=r"'result' must be the fit of one streamer.*got JointResult.*result\['name'\]"):
             film(result=joint)
 
-    def test_are_written_with_the_results(self, fit, tmp_path):
+    def test_are_written_with_the_results(self, fit, tmp_path, capsys):
         fit(n_epochs=1, save_folder=tmp_path, films=True)
         assert sorted(path.name for path in tmp_path.glob("*.gif")) == sorted(f"{kind}_by_epoch.gif" for kind in FILMS)
         assert all(len(frames_of(path)[0]) == 2 for path in tmp_path.glob("*.gif"))
+        assert capsys.readouterr().err == ""
+
+    def test_are_written_with_the_results_of_a_joint_fit(self, streamer, tmp_path, monkeypatch):
+        made = []
+        for kind in FILMS:
+
+            def make(fit, points, path, **_):
+                made.append((fit.streamer, points is streamer, path.relative_to(tmp_path).as_posix()))
+
+            monkeypatch.setattr(animation, f"plot_{kind}_by_epoch", make)
+        streamers = {"HC3N": streamer, "H2CO": synthetic.make_streamer_points(seed=3)}
+        fit_jointly(streamers, FREE, FIXED, 293, n_epochs=1, save_folder=tmp_path, films=True, progress=False)
+        assert made == [(name, name == "HC3N", f"{name}/{kind}_by_epoch.gif") for name in streamers for kind in FILMS]
+        assert (tmp_path / "HC3N").is_dir()
+
+    def test_come_after_all_else(self, fit, tmp_path, monkeypatch):
+        def interrupted(*_, **__):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(animation, "plot_morphology_by_epoch", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            fit(n_epochs=1, save_folder=tmp_path, films=True)
+        assert {"best_fit.ecsv", "best_fit_morphology.png"} <= {path.name for path in tmp_path.iterdir()}
+
+    def test_have_nowhere_to_go_without_a_folder(self, result, streamer):
+        assert outputs.save_results(result, streamer, None, films=True) == []
 
     def test_are_not_written_unless_asked_for(self, fit, tmp_path):
         fit(n_epochs=1, save_folder=tmp_path)

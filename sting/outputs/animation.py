@@ -322,9 +322,7 @@ def _film(draw, place, result, streamer, path, n_frames, fps, dpi, progress):
     path = _checked_path(path)
     _check(result, streamer)
     n_frames = check_whole("n_frames", n_frames, 2, 100)
-    for name, value, lowest, highest, example in (("fps", fps, 1, LARGEST_FPS, 20), ("dpi", dpi, 20, 600, 100)):
-        if not (is_number(value) and lowest <= value <= highest):
-            refuse(name, f"be a number from {lowest} to {highest}", repr(value), f"Use for example {example}.")
+    fps, dpi = _number("fps", fps, 1, LARGEST_FPS, 20), _number("dpi", dpi, 20, 600, 100)
     with whole_file(path, overwrite=True) as file:
         film = Film(draw(result, streamer), place, result, streamer is not None, n_frames, dpi)
         n = len(film.epochs)
@@ -337,6 +335,12 @@ def _film(draw, place, result, streamer, path, n_frames, fps, dpi, progress):
         else:
             write_mp4(file, frames, ticks(ends, 1 / fps), fps)
     return path
+
+
+def _number(name, value, lowest, highest, example):
+    if not (is_number(value) and lowest <= value <= highest):
+        refuse(name, f"be a number from {lowest} to {highest}", repr(value), f"Use for example {example}.")
+    return float(value)
 
 
 def _checked_path(path):

@@ -3,7 +3,6 @@
 import json
 import os
 import tempfile
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -143,11 +142,12 @@ def save_results(result, streamer, folder="sting_results", *, v_lsr=None, show=F
     if folder is not None:
         check_folder(folder)
     figures = _figures(result, streamer, v_lsr)
-    film = partial(_write_films, result, streamer, v_lsr, progress) if films else None
-    return _save(folder, show, figures, partial(_write_fit, result, film))
+    written = _save(folder, show, figures, lambda temporary: _write_fit(result, temporary))
+    # the films come last: whoever will not wait for them has all else
+    return written + _write_films({"": result}, {"": streamer}, folder, v_lsr, progress) if films and written else written
 
 
-def save_joint_results(result, streamers, folder="sting_results", *, show=False):
+def save_joint_results(result, streamers, folder="sting_results", *, show=False, films=False, progress=True):
     """Write everything of a joint fit into a folder: the fit as a whole, and in a folder of its own what concerns each streamer.
 
     Parameters
@@ -160,6 +160,10 @@ def save_joint_results(result, streamers, folder="sting_results", *, show=False)
         Created if missing; files of the same names are replaced, all others left alone. None writes nothing.
     show : bool, optional
         Whether to show the figures as well.
+    films : bool, optional
+        Whether to write films of each streamer by epoch as well, as GIF.
+    progress : bool, optional
+        Whether to show a progress bar while the films are made.
 
     Returns
     -------
@@ -182,8 +186,8 @@ def save_joint_results(result, streamers, folder="sting_results", *, show=False)
     figures = {"loss_history.png": plot_loss(result)}
     for name, fit in result.fits.items():
         figures |= {f"{name}/{file}": figure for file, figure in _figures(fit, streamers[name], None).items()}
-
-    return _save(folder, show, figures, lambda temporary: _write_joint_fit(result, temporary))
+    written = _save(folder, show, figures, lambda temporary: _write_joint_fit(result, temporary))
+    return written + _write_films(result.fits, streamers, folder, None, progress) if films and written else written
 
 
 def _figures(result, streamer, v_lsr):
@@ -208,20 +212,23 @@ def _write_tables(result, folder):
     save_optimisation_log(result, folder / "optimisation_log.csv")
 
 
-def _write_fit(result, film, folder):
+def _write_fit(result, folder):
     _write_tables(result, folder)
     result.write(folder / "best_fit.ecsv")
-    if film is not None:
-        film(folder)
 
 
-def _write_films(result, streamer, v_lsr, progress, folder):
+def _write_films(fits, streamers, folder, v_lsr, progress):
+    """Write the films of fits, each into a folder of its name."""
     from sting.outputs import animation
 
-    animation.plot_morphology_by_epoch(result, streamer, folder / "morphology_by_epoch.gif", progress=progress)
-    for kind in ("ra_vel", "dec_vel", "vel_radius"):
-        film = getattr(animation, f"plot_{kind}_by_epoch")
-        film(result, streamer, folder / f"{kind}_by_epoch.gif", v_lsr=v_lsr, progress=progress)
+    written = []
+    for name, fit in fits.items():
+        for kind in ("morphology", "ra_vel", "dec_vel", "vel_radius"):
+            keywords = {} if kind == "morphology" else {"v_lsr": v_lsr}
+            film = getattr(animation, f"plot_{kind}_by_epoch")
+            path = Path(folder) / name / f"{kind}_by_epoch.gif"
+            written.append(film(fit, streamers[name], path, progress=progress, **keywords))
+    return written
 
 
 def _write_joint_fit(result, folder):

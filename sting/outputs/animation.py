@@ -36,7 +36,7 @@ def plot_morphology_by_epoch(
     title=None,
     progress=True,
 ):
-    """Film the sky of a fit, from its start to its best epoch.
+    """Film a fit on the sky, from its start to its best epoch.
 
     Nothing is fitted again: the frames are drawn from the history of the fit. The epochs are closer together where the curve
     moved fast. The start stays as a dashed line, and thin lines join the points to the places of the model with which they
@@ -72,7 +72,7 @@ def plot_morphology_by_epoch(
     Raises
     ------
     TypeError
-        If ``result`` is not the fit of one streamer, such as a posterior, which has no epochs, or ``streamer`` is none.
+        If ``result`` is not the fit of one streamer, such as a posterior, which has no epochs, or ``streamer`` is no streamer.
     ValueError
         If the suffix is another one or a number is out of range.
     FileNotFoundError
@@ -145,7 +145,7 @@ def plot_ra_vel_by_epoch(
     Raises
     ------
     TypeError
-        If ``result`` is not the fit of one streamer, such as a posterior, which has no epochs, or ``streamer`` is none.
+        If ``result`` is not the fit of one streamer, such as a posterior, which has no epochs, or ``streamer`` is no streamer.
     ValueError
         If the suffix is another one or a number is out of range.
     FileNotFoundError
@@ -218,7 +218,7 @@ def plot_dec_vel_by_epoch(
     Raises
     ------
     TypeError
-        If ``result`` is not the fit of one streamer, such as a posterior, which has no epochs, or ``streamer`` is none.
+        If ``result`` is not the fit of one streamer, such as a posterior, which has no epochs, or ``streamer`` is no streamer.
     ValueError
         If the suffix is another one or a number is out of range.
     FileNotFoundError
@@ -291,7 +291,7 @@ def plot_vel_radius_by_epoch(
     Raises
     ------
     TypeError
-        If ``result`` is not the fit of one streamer, such as a posterior, which has no epochs, or ``streamer`` is none.
+        If ``result`` is not the fit of one streamer, such as a posterior, which has no epochs, or ``streamer`` is no streamer.
     ValueError
         If the suffix is another one or a number is out of range.
     FileNotFoundError

@@ -212,11 +212,16 @@ FILES = frozenset(
     {
         "best_fit.ecsv",
         "best_fit_params.json",
+        "best_fit_dec_vel.png",
         "best_fit_morphology.png",
+        "best_fit_ra_vel.png",
         "best_fit_vel_radius.png",
         "loss_history.png",
         "optimisation_log.csv",
         "parameter_correlation_matrix.png",
+        "parameter_history.png",
+        "parameter_uncertainties.png",
+        "residuals.png",
         "streamline_samples.png",
     }
 )

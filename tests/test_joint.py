@@ -512,12 +512,17 @@ class TestFolder:
         written = outputs.save_joint_results(pair, streamers, tmp_path / "out")
         found = {str(path.relative_to(tmp_path / "out")) for path in written}
         each = (
+            "best_fit_dec_vel.png",
             "best_fit_morphology.png",
             "best_fit_params.json",
+            "best_fit_ra_vel.png",
             "best_fit_vel_radius.png",
             "loss_history.png",
             "optimisation_log.csv",
             "parameter_correlation_matrix.png",
+            "parameter_history.png",
+            "parameter_uncertainties.png",
+            "residuals.png",
             "streamline_samples.png",
         )
         assert found == {"best_fit.ecsv", "loss_history.png"} | {f"{name}/{file}" for name in "ab" for file in each}

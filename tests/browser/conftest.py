@@ -85,8 +85,6 @@ class Server:
         self.home, self.files = home, home / "files"
         self.port, self.token = free_port(), secrets.token_hex(16)
         self.files.mkdir()
-        # every kernel compiles the same; this makes the later ones faster
-        self.cache = {"JAX_COMPILATION_CACHE_DIR": str(home / "jax"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1"}
 
     def __enter__(self):
         for name, content in SETTINGS.items():
@@ -104,7 +102,6 @@ class Server:
         options += ["--LabApp.extension_manager=readonly"]
         # the applications as window.jupyterapp
         options += ["--expose-app-in-browser", "--JupyterNotebookApp.expose_app_in_browser=True"]
-        environment |= self.cache
         self.log = (self.home / "server.log").open("w")
         command = [sys.executable, "-m", "jupyterlab", *options]
         self.process = subprocess.Popen(command, env=environment, stdout=self.log, stderr=subprocess.STDOUT, cwd=self.files)

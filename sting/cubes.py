@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from astropy import units as u
 from astropy.coordinates import ICRS, ConvertError, SkyCoord
-from astropy.wcs.utils import proj_plane_pixel_area, wcs_to_celestial_frame
+from astropy.wcs import WCS
+from astropy.wcs.utils import celestial_frame_to_wcs, proj_plane_pixel_area, wcs_to_celestial_frame
 
 from sting.files import existing_file, reading
 from sting.messages import refuse
@@ -141,6 +142,26 @@ def sky_offsets(center, sky):
     frame = equatorial(sky.frame)
     found = in_frame(center, frame).spherical_offsets_to(in_frame(sky, frame))
     return [known(offset.to_value(u.arcsec)) for offset in found]
+
+
+def place_of(star, frame):
+    """Place of the star in the frame in which offsets count, as a file keeps it: RA and Dec (deg), and the frame as in FITS."""
+    place = in_frame(star, equatorial(frame))
+    try:
+        cards = celestial_frame_to_wcs(place.frame.replicate_without_data()).wcs
+    except ValueError:  # FITS does not know the frame; its north is that of ICRS to a fraction of an arcmin
+        return place_of(star, ICRS())
+    return [place.ra.deg.item(), place.dec.deg.item(), cards.radesys, cards.equinox if np.isfinite(cards.equinox) else None]
+
+
+def star_of(place):
+    """The `~astropy.coordinates.SkyCoord` of what `place_of` gave."""
+    ra, dec, frame, equinox = place
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype, wcs.wcs.radesys = ["RA---TAN", "DEC--TAN"], frame
+    if equinox is not None:
+        wcs.wcs.equinox = equinox
+    return SkyCoord(ra, dec, unit="deg", frame=wcs_to_celestial_frame(wcs))
 
 
 def offsets(cube, center, pixels=None):

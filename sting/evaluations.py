@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from sting.core import sky
 from sting.core.elements import elements, places
-from sting.core.likelihood import loss, named_vector, parameters, path_of
+from sting.core.likelihood import loss, match, named_vector, parameters, path_of, residuals
 from sting.core.orbit import duration, w_of_radius
 
 __all__ = []
@@ -20,6 +20,12 @@ def _path(x, problem, settings):
 #: Named parameters and losses of sets of shape (m, n_model).
 named_of = jax.jit(jax.vmap(named_vector, in_axes=(0, None, None)), static_argnames="settings")
 losses_of = jax.jit(jax.vmap(loss, in_axes=(0, None, None)), static_argnames="settings")
+
+
+@partial(jax.jit, static_argnames="settings")
+def matched_of(x, problem, settings):
+    """Model values (n, 3) to which the data points are compared, and the normalised residuals of these (n, 3)."""
+    return match(_path(x, problem, settings), problem, settings), residuals(x, problem, settings)[0]
 
 
 @partial(jax.jit, static_argnames=("settings", "n_points"))

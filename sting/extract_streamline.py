@@ -1,6 +1,8 @@
 """From a spectral cube to the points of a fit: cube -> streamer cube -> `Streamer`."""
 
 import numpy as np
+from astropy import units as u
+from astropy.wcs.utils import wcs_to_celestial_frame
 
 from sting.cubes import (
     KMS,
@@ -9,6 +11,7 @@ from sting.cubes import (
     offsets,
     open_cube,
     pixels_per_beam,
+    place_of,
     sky_position,
     to_velocity,
     without_infinities,
@@ -22,6 +25,7 @@ from sting.reduction import (
     UNCERTAINTIES,
     bin_by_bin,
     bins_along,
+    boundaries,
     bounded_sigmas,
     check_beams,
     curve_lengths,
@@ -35,7 +39,7 @@ from sting.reduction import (
 from sting.streamer import Streamer
 from sting.voxels import finite_voxels
 
-__all__ = ["Streamer", "extract_streamer_subcube", "reduce_to_1D"]
+__all__ = ["Streamer", "extract_streamer_subcube", "reduce_to_1D", "sample_metric_boundaries"]
 
 
 @named_keywords
@@ -214,6 +218,7 @@ def reduced(streamer_cube, yso_centre, n_elements, uncertainty=None, ordering="d
     points, flux, pixel = cloud[:3], cloud[3], place[1] * cube.shape[2] + place[2]
     refuse_too_few(n_elements, len(flux), "voxels", "Lower it or widen the cut.")
     meta = _meta(cube, uncertainty, kept_rms(cube) if rms is None else check_rms(rms, cube))
+    meta["star"] = place_of(yso_centre, wcs_to_celestial_frame(cube.wcs.celestial))
     if ordering == "distance":
         d = distances(points[0], points[1], n_elements)
     elif flux.max() > 0:
@@ -222,6 +227,8 @@ def reduced(streamer_cube, yso_centre, n_elements, uncertainty=None, ordering="d
         refuse("streamer_cube", "have positive flux", f"at most {flux.max():.3g}", "Check the cuts that were made.")
     bins = bins_along(d, np.percentile(d, np.linspace(0, 100, n_elements + 1))[1:-1])
     bins = merged(bins, pixel, meta, min_beams)
+    if ordering == "distance":
+        meta["boundaries"] = boundaries(points[0], points[1], n_elements, d, bins)
     if "rms" in meta:
         step = cube.wcs.celestial.pixel_scale_matrix * 3600
         noise = VoxelNoise(meta["rms"], meta["beam"], step, place)
@@ -282,3 +289,49 @@ def _meta(cube, uncertainty, rms):
     if uncertainty == "mean" and rms is not None:
         meta["rms"] = float(np.nanmedian(rms))
     return meta
+
+
+@named_keywords
+def sample_metric_boundaries(streamer, *, n_samples=61):
+    """Return the lines on the sky that part the bins of which the points of a streamer were made, from the inside out.
+
+    They are lines of equal d = r sqrt(1 + dtheta^2), as far around the star as there is emission.
+
+    Parameters
+    ----------
+    streamer : `~sting.streamer.Streamer`
+        Points that `reduce_to_1D` made with ``ordering="distance"``.
+    n_samples : int, optional
+        Number of points of each line.
+
+    Returns
+    -------
+    list of tuple of `~astropy.units.Quantity`
+        RA and Dec offsets (arcsec), each of shape (n_samples,).
+
+    Raises
+    ------
+    ValueError
+        If the streamer does not know its boundaries: it came from a table, or was ordered along a curve.
+
+    Examples
+    --------
+    >>> from sting import synthetic
+    >>> scene = synthetic.make_streamer_cube(seed=1, shape=(40, 64, 64))
+    >>> streamer = reduce_to_1D(extract_streamer_subcube(scene.cube, rms_thresh=5), scene.star_position, n_elements=8)
+    >>> len(sample_metric_boundaries(streamer))
+    7
+    """
+    if "boundaries" not in streamer.meta:
+        cure = "Make it by reduce_to_1D with ordering='distance'."
+        refuse("streamer", "know the boundaries of its bins", f"meta with {sorted(streamer.meta)}", cure)
+    angle, edges = streamer.meta["boundaries"]["angle"], streamer.meta["boundaries"]["edges"]
+    n_samples, pixel = check_whole("n_samples", n_samples, 2, 61), streamer.meta.get("pixel", 0.0)
+    ra, dec = streamer.pc_coords[:2]
+    turned = np.angle((ra + 1j * dec) * np.exp(-1j * angle))
+    d, lines = np.hypot(ra, dec) * np.sqrt(1 + turned**2), []
+    for edge in edges:
+        here = turned[np.abs(d - edge) <= max(2 * pixel, np.abs(d - edge).min())]
+        dtheta = np.linspace(here.min(), here.max(), n_samples)
+        lines.append(edge / np.sqrt(1 + dtheta**2) * np.array([np.cos(angle + dtheta), np.sin(angle + dtheta)]))
+    return [(ra * u.arcsec, dec * u.arcsec) for ra, dec in lines]

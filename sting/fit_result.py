@@ -3,7 +3,7 @@
 import io
 import math
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 
 import jax
 import numpy as np
@@ -12,10 +12,10 @@ from astropy.table import QTable
 
 from sting import fit_words
 from sting.core.descent import Stop
-from sting.core.likelihood import MODEL_PARAMETERS, NAMED_PARAMETERS, Settings, match, parameters, path_of
+from sting.core.likelihood import MODEL_PARAMETERS, NAMED_PARAMETERS, Settings
 from sting.derived import derived_table, infall_rate, infall_rate_profile
 from sting.errors import Uncertainties, estimate_uncertainties, sample_coordinates
-from sting.evaluations import curves_of, named_of
+from sting.evaluations import curves_of, matched_of, named_of
 from sting.files import existing_file, write_text
 from sting.messages import in_float64, refuse
 from sting.outcome import Outcome
@@ -25,11 +25,6 @@ from sting.profiler import Profiler
 from sting.stream_lines_grad import streamline
 
 __all__ = ["FitResult"]
-
-
-@partial(jax.jit, static_argnames="settings")
-def _matched(x, problem, settings):
-    return match(path_of(parameters(x, problem, settings), problem["distance"]), problem, settings)
 
 
 @dataclass(frozen=True, eq=False)
@@ -344,8 +339,23 @@ class FitResult(Outcome):
         ra, dec, velocity : `~astropy.units.Quantity`
             Each of shape (n_elements,).
         """
-        ra, dec, velocity = np.asarray(_matched(self.x, self.problem, self.settings)).T
+        ra, dec, velocity = np.asarray(matched_of(self.x, self.problem, self.settings)[0]).T
         return ra * u.arcsec, dec * u.arcsec, velocity * u.km / u.s
+
+    @in_float64
+    def residuals(self):
+        """Return the residuals of the points, data minus model, in units of their uncertainties.
+
+        Returns
+        -------
+        `~astropy.table.QTable`
+            Columns ``ra``, ``dec`` and ``velocity``, or with ``loss_method`` 1 ``radius``, ``angle`` and ``velocity``, and
+            ``projected_radius`` (arcsec) of the point. The sum of the squares of the first three is `chi2`.
+        """
+        names = ("ra", "dec", "velocity") if self.settings.loss_method == 0 else ("radius", "angle", "velocity")
+        values = np.asarray(matched_of(self.x, self.problem, self.settings)[1]).T
+        radius = np.hypot(*np.asarray(self.problem["points"]).T[:2]) * u.arcsec
+        return QTable(dict(zip(names, values, strict=True)) | {"projected_radius": radius})
 
     @in_float64
     def parameter_history(self):

@@ -9,9 +9,9 @@ import numpy as np
 from astropy import units as u
 from astropy.io import fits
 from astropy.wcs import WCS
-from astropy.wcs.utils import proj_plane_pixel_area
+from astropy.wcs.utils import proj_plane_pixel_area, wcs_to_celestial_frame
 
-from sting.cubes import KMS, axes_of, has_size, pixels_per_beam, positions, quantity, sky_offsets, sky_position
+from sting.cubes import KMS, axes_of, has_size, pixels_per_beam, place_of, positions, quantity, sky_offsets, sky_position
 from sting.files import existing_file, reading
 from sting.messages import check_choice, refuse, warn
 from sting.point_tables import unit_of
@@ -21,6 +21,7 @@ from sting.reduction import (
     UNCERTAINTIES,
     bin_by_bin,
     bins_along,
+    boundaries,
     bounded_sigmas,
     check_beams,
     distances,
@@ -45,6 +46,11 @@ class Map:
     unit: object
     wcs: WCS | None
     header: fits.Header | None
+
+    @property
+    def beam(self):
+        """Major and minor axis (arcsec) and position angle (deg) of the beam in the header, or None."""
+        return _beam_of_header({} if self.header is None else self.header)
 
 
 def open_map(name, given):
@@ -172,10 +178,10 @@ def _threshold(threshold, unit):
     return float(value)
 
 
-def _beam(beam, header):
-    """Major and minor axis (arcsec) and position angle (deg), stated or of a header, or None."""
+def _beam(beam, peak):
+    """Major and minor axis (arcsec) and position angle (deg), stated or of a map, or None."""
     if beam is None:
-        return _beam_of_header({} if header is None else header)
+        return peak.beam
     try:
         axes = axes_of(beam)
     except AttributeError:
@@ -216,7 +222,7 @@ def _meta(peak, wcs, uncertainty, beam, channel):
         meta["channel"] = float(quantity("channel", channel, KMS).value)
         if not meta["channel"] > 0:
             refuse("channel", "be positive", channel, "Give the width of the channels of the cube.")
-    if (axes := _beam(beam, peak.header)) is not None:
+    if (axes := _beam(beam, peak)) is not None:
         meta["beam"] = axes
     if uncertainty == "mean" and not {"beam", "channel"} <= set(meta):
         found = "neither" if not {"beam", "channel"} & set(meta) else "one of them"
@@ -251,6 +257,7 @@ def reduce_maps(
     velocity, width = (_velocity(name, maps[name], velocity_unit) for name in ("velocity", "width"))
     width = width / (FWHM if width_kind == "fwhm" else 1)
     meta = _meta(maps["peak"], wcs, uncertainty, beam, channel)
+    meta["star"] = place_of(star, wcs_to_celestial_frame(wcs))
     y, x = np.nonzero(_chosen(peak, velocity, width, mask, _threshold(threshold, maps["peak"].unit)))
     refuse_too_few(n_elements, len(y), "pixels", "Lower it or choose more pixels.")
     refuse_far_star(star, wcs, peak.shape, "maps")
@@ -263,5 +270,7 @@ def reduce_maps(
     # the edges that the voxels of a cube have, as many to each pixel: whole pixels, nothing between them
     edges = np.sort(d)[-(-np.arange(1, n_elements) * len(d) // n_elements) - 1]
     bins = merged(bins_along(d, edges), np.arange(len(y)), meta, min_beams)
+    if ordering == "distance":
+        meta["boundaries"] = boundaries(points[0], points[1], n_elements, d, bins)
     means, sigmas = bin_by_bin(bins, lambda kept: _moments(points[:, kept], flux[kept], width[kept], meta))
     return np.vstack([points, flux]), means, sigmas, meta

@@ -7,7 +7,7 @@ from astropy import units as u
 from astropy.coordinates import ConvertError, SkyCoord
 from astropy.table import Table
 
-from sting.cubes import KMS, quantity, sky_offsets, sky_position
+from sting.cubes import KMS, place_of, quantity, sky_offsets, sky_position
 from sting.files import existing_file, reading
 from sting.messages import check_choice, refuse, suggest, warn
 from sting.reduction import distances
@@ -242,9 +242,13 @@ def points_of_table(table, yso_centre, columns, units, positions, frame, sigma_p
     return rows[:4], rows[:3], rows[4:]
 
 
-def meta_of_table(table):
-    """Of what `Streamer.to_table` puts into the meta, that which holds for the points without their cube."""
+def meta_of_table(table, yso_centre):
+    """Of what `Streamer.to_table` puts into the meta, that which holds for the points without their cube; and the star."""
     kept = {"uncertainty": "given"}
+    if yso_centre is not None:
+        kept["star"] = place_of(sky_position("yso_centre", yso_centre), yso_centre.frame)
+    elif isinstance(table.meta.get("star"), list | tuple):
+        kept["star"] = list(table.meta["star"])
     beam = table.meta.get("beam")
     if isinstance(beam, list | tuple) and len(beam) == 3:
         kept["beam"] = list(beam)

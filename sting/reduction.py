@@ -7,7 +7,7 @@ import numpy as np
 from astropy import units as u
 from astropy.wcs.utils import proj_plane_pixel_area
 
-from sting.core.matching import distance_metric
+from sting.core.matching import distance_metric, reference_angle
 from sting.cubes import pixels_per_beam
 from sting.messages import is_number, refuse
 from sting.principal_curve import along_curve
@@ -21,15 +21,26 @@ ORDERINGS = ("distance", "curve")
 #: Of its points: the width of the streamer, or the error of the mean.
 UNCERTAINTIES = ("spread", "mean")
 
-_metric = jax.jit(distance_metric)
+_metric, _reference = jax.jit(distance_metric), jax.jit(reference_angle)
 
 
-def distances(ra, dec, n_elements):
-    """`distance_metric`, padded to a power of two so that few sizes are ever compiled."""
+def _padded(ra, dec, n_elements):
+    """Arguments of the two, padded to a power of two so that few sizes are ever compiled."""
     n = len(ra)
     size = 1 << (n - 1).bit_length()
     ra, dec = (np.pad(offsets, (0, size - n)) for offsets in (ra, dec))
-    return np.asarray(_metric(ra, dec, n_elements, np.arange(size) < n))[:n]
+    return ra, dec, n_elements, np.arange(size) < n
+
+
+def distances(ra, dec, n_elements):
+    """`distance_metric` of points (n,)."""
+    return np.asarray(_metric(*_padded(ra, dec, n_elements)))[: len(ra)]
+
+
+def boundaries(ra, dec, n_elements, d, bins):
+    """What a file keeps of bins by `distances`: the angle (rad) that they count from, and the largest d of each but the last."""
+    edges = [float(d[bins == i].max()) for i in range(bins.max())]
+    return {"angle": float(_reference(*_padded(ra, dec, n_elements))), "edges": edges}
 
 
 def curve_lengths(points, flux, pixel, meta):

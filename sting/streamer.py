@@ -1,12 +1,13 @@
 """The points of a fit, `Streamer`: from a table, from maps, and to and from a file. Of a cube, `reduce_to_1D` makes them."""
 
+import copy
 from dataclasses import dataclass, field
 
 import numpy as np
 from astropy import units as u
 from astropy.table import QTable
 
-from sting.cubes import KMS
+from sting.cubes import KMS, star_of
 from sting.files import as_path, existing_file, reading, whole_file
 from sting.maps import reduce_maps
 from sting.messages import check_whole, in_float64, named_keywords, refuse, warn
@@ -36,7 +37,8 @@ class Streamer:
     ra_sigma, dec_sigma, v_sigma : `~numpy.ndarray`
         Their uncertainties, shape (n,).
     meta : dict
-        Beam (major, minor axis in arcsec and position angle in deg), unit of the intensity, kind of uncertainty, if known.
+        Beam (major, minor axis in arcsec and position angle in deg), unit of the intensity, kind of uncertainty, the star
+        and the boundaries of the bins, if known.
     """
 
     pc_coords: np.ndarray
@@ -69,7 +71,7 @@ class Streamer:
         Rows with a NaN, an infinity or a blank are left out, with one warning. The others are sorted from the outside in by the
         measure of the way along the streamer that `~sting.extract_streamline.reduce_to_1D` has. There is no cube behind such
         points: the point cloud ``pc_coords`` is the points themselves, with the column ``flux`` as intensity, or 1. Of the
-        table's meta, the beam and the kind of uncertainty that `to_table` writes are kept.
+        table's meta, the beam, the kind of uncertainty and the place of the star that `to_table` writes are kept.
 
         Parameters
         ----------
@@ -132,7 +134,7 @@ class Streamer:
         cloud, points, sigmas = points_of_table(
             table, yso_centre, columns, units, positions, frame, sigma_position, sigma_velocity
         )
-        return cls(cloud, *points, *sigmas, meta=meta_of_table(table))
+        return cls(cloud, *points, *sigmas, meta=meta_of_table(table, yso_centre))
 
     @classmethod
     @named_keywords
@@ -252,6 +254,11 @@ class Streamer:
         return cls(cloud, *means, *sigmas, meta=meta)
 
     @property
+    def star_position(self):
+        """Position of the star, a `~astropy.coordinates.SkyCoord`, in the frame in which the offsets count; None if not known."""
+        return star_of(self.meta["star"]) if "star" in self.meta else None
+
+    @property
     def data(self):
         """RA offsets, Dec offsets (arcsec) and velocities (km/s) of the points."""
         return self.ra_data, self.dec_data, self.v_data
@@ -272,7 +279,7 @@ class Streamer:
         `~astropy.table.QTable`
         """
         values = zip((*NAMES, *SIGMAS), (*self.data, *self.uncertainties), UNITS * 2, strict=True)
-        return QTable({name: value * unit for name, value, unit in values}, meta=dict(self.meta))
+        return QTable({name: value * unit for name, value, unit in values}, meta=copy.deepcopy(self.meta))
 
     @named_keywords
     def write(self, path, *, overwrite=False):

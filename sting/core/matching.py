@@ -70,21 +70,26 @@ def polar(ra, dec):
     return jnp.hypot(ra, dec), jnp.arctan2(dec, ra)
 
 
-def distance_metric(ra, dec, n_elements, valid=None):
-    """STING's measure of the way along a streamer, d = r sqrt(1 + dtheta^2), with dtheta counted from a reference angle.
-
-    The reference angle is the circular median of the angles of the points in the innermost ``1/n_elements``. Points that are not
-    ``valid`` get infinity.
-    """
+def reference_angle(ra, dec, n_elements, valid):
+    """The circular median of the polar angles of the ``valid`` points in the innermost ``1/n_elements``."""
     r, theta = polar(ra, dec)
-    valid = jnp.ones(r.shape, bool) if valid is None else valid
     count = jnp.sum(valid)
     rank = jnp.clip(jnp.floor(count / n_elements).astype(int), 0, jnp.maximum(count - 1, 0))
     inner = (r <= jnp.sort(jnp.where(valid, r, jnp.inf))[rank]) & valid
     anchor = jnp.arctan2(jnp.sum(jnp.where(inner, jnp.sin(theta), 0.0)), jnp.sum(jnp.where(inner, jnp.cos(theta), 0.0)))
     offsets = jnp.sort(jnp.where(inner, wrap(theta - anchor, TWO_PI), jnp.inf))
-    reference = anchor + offsets[(jnp.sum(inner) - 1) // 2]
-    return jnp.where(valid, r * jnp.sqrt(1 + wrap(theta - reference, TWO_PI) ** 2), jnp.inf)
+    return anchor + offsets[(jnp.sum(inner) - 1) // 2]
+
+
+def distance_metric(ra, dec, n_elements, valid=None):
+    """STING's measure of the way along a streamer, d = r sqrt(1 + dtheta^2), with dtheta counted from `reference_angle`.
+
+    Points that are not ``valid`` get infinity.
+    """
+    r, theta = polar(ra, dec)
+    valid = jnp.ones(r.shape, bool) if valid is None else valid
+    dtheta = wrap(theta - reference_angle(ra, dec, n_elements, valid), TWO_PI)
+    return jnp.where(valid, r * jnp.sqrt(1 + dtheta**2), jnp.inf)
 
 
 def match_stretch(path: Path, points: Points, deltar, n_radii: int) -> Points:

@@ -23,6 +23,10 @@ class LiveLayer(anywidget.AnyWidget):
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
         self._count, self._places = 0, {}
+        self.on_msg(self._on_message)
+
+    def _on_message(self, _, content, buffers):
+        self.attached = content["attached"]
 
     def draw(self, panels, moved=None):
         """Send the live lines to the browser, in one message.

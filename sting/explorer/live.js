@@ -44,6 +44,7 @@ function paint(c, line, a, k, n) {
 }
 function render({ model, el }) {
   const layers = new Map();
+  let said = 0;
   el.style.display = 'none';
   const root = () => el.closest('.sting-explorer');
   function attach(name) {
@@ -81,9 +82,11 @@ function render({ model, el }) {
       k += 2 * a[j];
     });
     const attached = names.filter((name) => found[name]).length;
-    if (attached === names.length && model.get('attached') !== attached) {
-      model.set('attached', attached);
-      model.save_changes();
+    // said again until the kernel has heard it: on a busy machine messages are lost at times, and a trait would wait for the
+    // answer to the one before
+    if (attached === names.length && model.get('attached') !== attached && Date.now() - said > 1000) {
+      said = Date.now();
+      model.send({ attached });
     }
   }
   const heard = new WeakSet();

@@ -8,6 +8,7 @@ from scipy.spatial import cKDTree
 
 from sting.explorer.artists import DARK, MODEL, PIXEL, SAMPLES, STAR, ErrorBars, Panel
 from sting.explorer.sky_panels import MapPanel, MomentPanel
+from sting.outputs.orbit_plot import disk_of
 
 
 class VelocityPanel(Panel):
@@ -301,14 +302,6 @@ def path_length(curve):
     """Projected length (arcsec) along a curve from its inner end, shape (n,)."""
     steps = np.hypot(*np.diff(curve[:, :2], axis=0).T)
     return np.append(np.cumsum(steps[::-1])[::-1], 0.0)
-
-
-def disk_of(inc, pa):
-    """Rotation axis (3,) and unit circle of the disk (n, 3) in the axes west, away, north."""
-    axis = np.array([-np.sin(pa) * np.cos(inc), np.sin(inc), np.cos(pa) * np.cos(inc)])
-    first = np.array([np.cos(pa), 0.0, np.sin(pa)])
-    angle = np.linspace(0, 2 * np.pi, 73)[:, None]
-    return axis, np.cos(angle) * first + np.sin(angle) * np.cross(axis, first)
 
 
 #: In the order in which they are shown.

@@ -11,13 +11,21 @@ from sting.outputs.tables import (
 )
 
 _FIGURES = {
+    "plot_channel_maps": "channel_maps",
     "plot_corner": "corner_plot",
-    "plot_loss": "plots",
-    "plot_morphology": "plots",
-    "plot_param_correlations": "plots",
+    "plot_dec_vel": "velocity_plots",
+    "plot_loss": "fit_plots",
+    "plot_metric_boundaries": "morphology",
+    "plot_morphology": "morphology",
+    "plot_orbit_3d": "orbit_plot",
+    "plot_param_correlations": "fit_plots",
+    "plot_param_optimisation_history": "fit_plots",
+    "plot_param_uncertainties": "fit_plots",
     "plot_pv_cut": "pv_plots",
-    "plot_streamline_covariance_samples": "plots",
-    "plot_vel_radius": "plots",
+    "plot_ra_vel": "velocity_plots",
+    "plot_residuals": "fit_plots",
+    "plot_streamline_covariance_samples": "fit_plots",
+    "plot_vel_radius": "velocity_plots",
 }
 
 __all__ = [

@@ -1,18 +1,13 @@
 """The figure of a position-velocity cut. As all figures: it returns the figure, and shows and saves nothing."""
 
-import matplotlib as mpl
 import numpy as np
 from astropy import units as u
-from matplotlib.colors import ListedColormap
 
-from sting.outputs.plots import DATA, EMISSION, MODEL, STAR, _axes
+from sting.outputs.style import DATA, EMISSION, MODEL, STAR, add_legend, intensity_label, new_axes
 
 __all__ = ["plot_pv_cut"]
 
 KMS = u.km / u.s
-
-#: Of the columns and channels in which the cube has no value.
-BLANK = "#E8EEF4"
 
 
 def plot_pv_cut(cut, streamer=None, streamline=None, *, v_lsr=None, ax=None, title=None):
@@ -52,7 +47,7 @@ def plot_pv_cut(cut, streamer=None, streamline=None, *, v_lsr=None, ax=None, tit
     >>> figure.axes[0].get_xlabel()
     'offset along the path (arcsec)'
     """
-    figure, ax = _axes(ax, (6.4, 4.6))
+    figure, ax = new_axes(ax, (6.4, 4.6))
     image = _draw_image(ax, cut)
     limits = ax.get_xlim(), ax.get_ylim()
     if v_lsr is not None:
@@ -66,9 +61,8 @@ def plot_pv_cut(cut, streamer=None, streamline=None, *, v_lsr=None, ax=None, tit
     _draw_resolution(ax, cut, limits)
     ax.set(xlim=limits[0], ylim=limits[1], title=title or "")
     ax.set(xlabel="offset along the path (arcsec)", ylabel="line-of-sight velocity (km/s)")
-    if ax.get_legend_handles_labels()[0]:
-        ax.legend(loc="best", fontsize="small", framealpha=0.9)
-    figure.colorbar(image, ax=ax, label=_intensity_label(cut.image.unit))
+    add_legend(ax)
+    figure.colorbar(image, ax=ax, label=intensity_label(cut.image.unit, "mean intensity"))
     return figure
 
 
@@ -83,17 +77,11 @@ def _draw_image(ax, cut):
         extent=(left, right, velocity[0] - half, velocity[-1] + half),
         aspect="auto",
         interpolation="nearest",
-        cmap=_greys(),
+        cmap=EMISSION,
         vmin=0,
         vmax=max(cut.image.value.max(where=cut.image.value > 0, initial=0), 1e-30),
         zorder=0,
     )
-
-
-def _greys():
-    """The greys of the other figures, of which the darkest third is left to the points."""
-    shades = mpl.colormaps[EMISSION](np.linspace(0, 0.65, 256))
-    return ListedColormap(shades).with_extremes(bad=BLANK)
 
 
 def _draw_model(ax, cut, streamline):
@@ -125,7 +113,3 @@ def _draw_resolution(ax, cut, limits):
     # lines, which the legend keeps clear of
     ax.plot([x - beam / 2, x + beam / 2], [y, y], "k-", lw=1.2, zorder=6)
     ax.plot([x, x], [y - channel / 2, y + channel / 2], "k-", lw=1.2, zorder=6)
-
-
-def _intensity_label(unit):
-    return f"mean intensity ({unit})" if unit.to_string() else "mean intensity"

@@ -169,11 +169,11 @@ def save_joint_results(result, streamers, folder="sting_results", *, show=False)
     --------
     >>> save_joint_results(result, {"HC3N": streamer, "H2CO": other}, "sting_results")  # doctest: +SKIP
     """
-    from sting.outputs import plots
+    from sting.outputs.fit_plots import plot_loss
 
     if folder is not None:
         check_folder(folder)
-    figures = {"loss_history.png": plots.plot_loss(result)}
+    figures = {"loss_history.png": plot_loss(result)}
     for name, fit in result.fits.items():
         figures |= {f"{name}/{file}": figure for file, figure in _figures(fit, streamers[name], None).items()}
 
@@ -181,14 +181,19 @@ def save_joint_results(result, streamers, folder="sting_results", *, show=False)
 
 
 def _figures(result, streamer, v_lsr):
-    from sting.outputs import plots
+    from sting.outputs import fit_plots, morphology, velocity_plots
 
     return {
-        "best_fit_morphology.png": plots.plot_morphology(result, streamer),
-        "best_fit_vel_radius.png": plots.plot_vel_radius(result, streamer, v_lsr=v_lsr),
-        "loss_history.png": plots.plot_loss(result),
-        "parameter_correlation_matrix.png": plots.plot_param_correlations(result),
-        "streamline_samples.png": plots.plot_streamline_covariance_samples(result, streamer, v_lsr=v_lsr, seed=0),
+        "best_fit_morphology.png": morphology.plot_morphology(result, streamer),
+        "best_fit_ra_vel.png": velocity_plots.plot_ra_vel(result, streamer, v_lsr=v_lsr),
+        "best_fit_dec_vel.png": velocity_plots.plot_dec_vel(result, streamer, v_lsr=v_lsr),
+        "best_fit_vel_radius.png": velocity_plots.plot_vel_radius(result, streamer, v_lsr=v_lsr),
+        "residuals.png": fit_plots.plot_residuals(result),
+        "loss_history.png": fit_plots.plot_loss(result),
+        "parameter_history.png": fit_plots.plot_param_optimisation_history(result),
+        "parameter_uncertainties.png": fit_plots.plot_param_uncertainties(result),
+        "parameter_correlation_matrix.png": fit_plots.plot_param_correlations(result),
+        "streamline_samples.png": fit_plots.plot_streamline_covariance_samples(result, streamer, v_lsr=v_lsr, seed=0),
     }
 
 
@@ -211,10 +216,10 @@ def _write_joint_fit(result, folder):
 
 def _save(folder, show, figures, write):
     """Show figures; write them and what ``write`` writes into a temporary folder, and move all into place."""
-    from sting.outputs import plots
-
     if show:
-        plots.show(figures.values())
+        from sting.outputs import style
+
+        style.show(figures.values())
     if folder is None:
         return []
     folder = Path(folder)

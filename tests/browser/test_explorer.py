@@ -574,12 +574,19 @@ def lossy(canvas, sender, content, buffers):
     if canvas.panel.name != "moment" or content["type"] != "initialized":
         handle(canvas, sender, content, buffers)
 PanelCanvas._handle_message = lossy
+from sting.explorer.layer import LiveLayer
+hear, lost = LiveLayer._on_message, []
+def hard_of_hearing(layer, *message):
+    lost.append(message)
+    if len(lost) > 1:
+        hear(layer, *message)
+LiveLayer._on_message = hard_of_hearing
 plain = NotebookView(explorer.state)
 plain.widget"""
 
 
 @in_("ordinary")
-def test_a_lost_first_message_leaves_no_panel_empty(ours):
+def test_lost_first_messages_leave_no_panel_empty(ours):
     nb = ours
     nb.run_cell(2, LOSSY)
     nb.until("plain.is_live")

@@ -1,4 +1,4 @@
-"""The frame of rotation, the sky, and the side view, with every sign: ``python docs/figures/frames.py``."""
+"""The frame of rotation, the side view, and the sky for both signs of inc: ``python docs/figures/frames.py``."""
 
 import numpy as np
 from astropy import units as u
@@ -39,7 +39,8 @@ def arc(ax, points, colour, text, outwards=1.15):
 
 
 def empty(ax, title, half, centre=(0, 0)):
-    ax.set(xlim=(centre[0] - half, centre[0] + half), ylim=(centre[1] - half, centre[1] + half), aspect="equal", title=title)
+    ax.set(xlim=(centre[0] - half, centre[0] + half), ylim=(centre[1] - 0.9 * half, centre[1] + 0.9 * half), aspect="equal")
+    ax.set_title(title, fontsize=10.5, weight="bold")
     ax.axis("off")
 
 
@@ -53,7 +54,7 @@ def rotation_frame(ax):
     ax.fill(*(0.75 * np.stack([np.cos(turn), np.sin(turn), 0 * turn], 1) @ view).T, color="#b9c4d0", alpha=0.45, lw=0)
     for axis, text, offset in ((np.eye(3)[0], "$x$", (0.06, 0.03)), (np.eye(3)[1], "$y$", (0.07, 0.02))):
         arrow(ax, (0, 0), 1.0 * axis @ view, PALE, text, offset, width=1.1)
-    arrow(ax, (0, 0), np.array([0, 0, 1.15]) @ view, AXIS, "$z$, rotation axis", (0, 0.07))
+    arrow(ax, (0, 0), np.array([0, 0, 1.15]) @ view, AXIS, "$z$, rotation axis", (0, 0.06))
     # counterclockwise as seen from the tip of the axis
     sense = np.stack([0.13 * np.cos(turn[20:90]), 0.13 * np.sin(turn[20:90]), 0.98 + 0 * turn[20:90]], 1) @ view
     ax.plot(*sense.T, color=AXIS, lw=1.2)
@@ -66,7 +67,7 @@ def rotation_frame(ax):
     # inc = pa = 0 leaves the frame as it is: x to the west, y away from the observer, z to the north
     ax.plot(*(path(0, 0) @ view).T, color=PATH, lw=2.4)
     ax.plot([0, start[0]], [0, start[1]], color=INK, lw=1, ls="--")
-    ax.text(*(0.5 * start + (0.1, -0.07)), "$r_0$", color=INK, ha="center")
+    ax.text(*(0.74 * start + (0.1, -0.04)), "$r_0$", color=INK, ha="center")
     foot = outwards * (1, 1, 0)
     for a, b in ((0 * foot, foot), (foot, outwards)):
         ax.plot(*(np.stack([a, b]) @ view).T, color=PALE, lw=0.9, ls=":")
@@ -76,14 +77,14 @@ def rotation_frame(ax):
     polar = np.hstack([np.sin(angles * theta) * np.cos(phi), np.sin(angles * theta) * np.sin(phi), np.cos(angles * theta)])
     arc(ax, 0.42 * polar @ view, INK, r"$\theta_0$", 1.22)
     arc(ax, 0.38 * np.hstack([np.cos(angles * phi), np.sin(angles * phi), 0 * angles]) @ view, INK, r"$\phi_0$", 1.25)
-    arrow(ax, start, (0.74 * outwards) @ view + (0.0, 0.035), BLUE, "$v_{r0}$", (0.13, -0.02))
-    arrow(ax, start, (outwards + 0.34 * along) @ view, BLUE, r"$\omega r_0 \sin\theta_0$", (0.02, 0.08))
-    empty(ax, "frame of rotation", 1.15, (0.1, 0.3))
+    arrow(ax, start, (0.74 * outwards) @ view + (0.0, 0.035), BLUE, "$v_{r0}$", (-0.03, 0.12))
+    arrow(ax, start, (outwards + 0.34 * along) @ view, BLUE, r"$\omega r_0 \sin\theta_0$", (-0.02, 0.07))
+    empty(ax, "frame of rotation", 1.05, (0.1, 0.34))
 
 
-def axes_on_sky():
+def axes_on_sky(inc):
     """Unit vectors of the frame of rotation on the axes west, away, north: columns of the matrix of the conventions page."""
-    inc, pa = np.radians([INC, PA])
+    inc, pa = np.radians([inc, PA])
     return np.array(
         [
             [np.cos(pa), np.sin(pa) * np.sin(inc), -np.sin(pa) * np.cos(inc)],
@@ -93,33 +94,36 @@ def axes_on_sky():
     )
 
 
-def sky(ax):
+def sky(ax, inc):
     """North up, east to the left."""
-    matrix = axes_on_sky()
+    matrix = axes_on_sky(inc)
     turn = np.linspace(0, 2 * np.pi, 200)
     ring = 0.6 * (np.stack([np.cos(turn), np.sin(turn), 0 * turn], 1) @ matrix.T)
     velocity = np.stack([-np.sin(turn), np.cos(turn), 0 * turn], 1) @ matrix.T[:, 1]
     ax.fill(ring[:, 0], ring[:, 2], color="#b9c4d0", alpha=0.45, lw=0)
     for mask, colour in ((velocity > 0, RED), (velocity <= 0, BLUE)):
         ax.plot(np.where(mask, ring[:, 0], np.nan), np.where(mask, ring[:, 2], np.nan), color=colour, lw=2)
-    near = ring[np.argmin(ring[:, 1])]
-    ax.annotate("nearer side", (near[0], near[2]), (-0.98, 0.42), color=INK, size=9, arrowprops={"arrowstyle": "-", "color": PALE})
-    arrow(ax, (0, 0), (0, 1.0), PALE, "north ($z'$)\nDec offset > 0", (0.36, 0.02), width=1.1)
-    arrow(ax, (0, 0), (-0.98, 0), PALE, "east\nRA offset > 0", (0.12, -0.18), width=1.1)
+        turning = 15 if colour == RED else 115  # the sense of the rotation
+        arrow(ax, ring[turning, ::2], ring[turning + 3, ::2], colour)
+    near = ring[np.argmin(ring[:, 1]), ::2]
+    label = (-0.75, 0.5) if inc > 0 else (0.55, -0.55)
+    ax.annotate("nearer side", near, label, color=INK, ha="center", size=9, arrowprops={"arrowstyle": "-", "color": PALE})
+    arrow(ax, (0, 0), (0, 1.0), PALE, "north ($z'$)\nDec offset > 0", (0.36, 0.0), width=1.1)
+    arrow(ax, (0, 0), (-0.98, 0), PALE, "east\nRA offset > 0", (0.05, -0.19), width=1.1)
     arrow(ax, (0, 0), (0.98, 0), PALE, "west ($x'$)", (0, -0.1), width=1.1)
-    tip = 1.15 * matrix[:, 2] / np.hypot(matrix[0, 2], matrix[2, 2])
-    arrow(ax, (0, 0), (tip[0], tip[2]), AXIS, "rotation axis", (-0.1, 0.08))
+    tip = 1.12 * matrix[::2, 2] / np.hypot(*matrix[::2, 2])
+    arrow(ax, (0, 0), tip, AXIS, "rotation axis", (-0.12, 0.08))
     angle = np.linspace(0, np.radians(PA), 30)
-    arc(ax, 0.72 * np.stack([-np.sin(angle), np.cos(angle)], 1), AXIS, "pa", 1.14)
-    red = ring[np.argmax(velocity)]
-    ax.text(red[0] + 0.1, red[2] + 0.11, "redshifted\nat pa $-$ 90°", color=RED, ha="left", va="center", size=9)
-    ax.text(-red[0] - 0.02, -red[2] - 0.12, "blueshifted", color=BLUE, ha="right", va="center", size=9)
-    line = path(INC, PA)
+    arc(ax, 0.76 * np.stack([-np.sin(angle), np.cos(angle)], 1), AXIS, "pa", 1.12)
+    ax.text(0.64, 0.42, "redshifted\nat pa $-$ 90°", color=RED, ha="left", va="center", size=9)
+    ax.text(-0.5, -0.42, "blueshifted", color=BLUE, ha="right", va="center", size=9)
+    line = path(inc, PA)
     ax.plot(line[:, 0], line[:, 2], color=PATH, lw=2.4)
     ax.plot(line[0, 0], line[0, 2], "o", color=INK, ms=5, zorder=5)
     ax.plot(0, 0, "*", color=INK, ms=11, zorder=5)
-    ax.text(0.0, -0.76, "$\\otimes$ $y'$, away from the observer: $v > v_{\\rm LSR}$", color=PALE, ha="center")
-    empty(ax, "on the sky", 1.15, (0, 0.24))
+    ax.text(0, -0.72, "$\\otimes$ $y'$ points away from the observer; so does $v > v_{\\rm LSR}$", color=PALE, ha="center")
+    where = "away from" if inc > 0 else "towards"
+    empty(ax, f"on the sky, inc = {inc:+d}°: axis {where} observer", 1.12, (0, 0.2))
 
 
 def side(ax):
@@ -141,14 +145,15 @@ def side(ax):
     ax.text(-1.08, -0.05, "observer", color=INK, ha="left", va="top")
     ax.plot(-1.1, 0, marker=">", color=INK, ms=8)
     ax.plot(0, 0, "*", color=INK, ms=11, zorder=5)
-    ax.text(0, -0.76, "inc = 0: disk edge-on; $i$: literature, 0 = face-on", color=PALE, ha="center")
-    empty(ax, "from the side", 1.15, (0, 0.24))
+    ax.text(0, -0.72, "inc = 0: disk edge-on; $i$: literature, 0 = face-on", color=PALE, ha="center")
+    empty(ax, "from the side, inc = +30°", 1.12, (0, 0.2))
 
 
 def draw():
-    figure = Figure(figsize=(10.8, 3.75))
-    for number, panel in enumerate((rotation_frame, sky, side)):
-        panel(figure.add_axes((number / 3 + 0.002, 0.0, 0.329, 0.93)))
+    figure = Figure(figsize=(9.6, 7.9))
+    panels = (rotation_frame, side, lambda ax: sky(ax, INC), lambda ax: sky(ax, -INC))
+    for number, panel in enumerate(panels):
+        panel(figure.add_axes((0.5 * (number % 2) + 0.01, 0.5 * (1 - number // 2), 0.48, 0.46)))
     return figure
 
 

@@ -23,7 +23,9 @@ AU_PER_KM_S = (1 * u.au / (u.km / u.s)).to_value(u.s)
 
 def read_arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sets", type=int, default=40, help="sets of parameters, half of them with theta0 > 90 deg (default: 40)")
+    parser.add_argument(
+        "--sets", type=int, default=40, help="sets of parameters, half of them with theta0 > 90 deg (default: 40)"
+    )
     parser.add_argument("--python", help="Python to make STING's environment with (default: the first found that is new enough)")
     parser.add_argument("--env", type=Path, help="folder of both environments, kept for the next time (default: a temporary one)")
     return parser.parse_args()
@@ -109,7 +111,9 @@ def main():
             say(f"{side} ...")
             answers[side] = json.loads(child(side, [python, HERE / "forward_workload.py", side, file]).splitlines()[-1])
     names = {"ours": f"ours ({answers['ours']['version']})", "velocity_tools": VELOCITY_TOOLS, "sting": STING}
-    print("| | place, theta0 < 90 | velocity, theta0 < 90 | place, theta0 > 90 | velocity, theta0 > 90 | one model (ms) | ratio |")
+    print(
+        "| | place, theta0 < 90 | velocity, theta0 < 90 | place, theta0 > 90 | velocity, theta0 > 90 | one model (ms) | ratio |"
+    )
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
     for side, answer in answers.items():
         found = np.array([errors(values, **model) for values, model in zip(sets, answer["models"], strict=True)])

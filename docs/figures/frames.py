@@ -26,7 +26,9 @@ def path(inc, pa):
 
 
 def arrow(ax, start, end, colour, text="", offset=(0, 0), width=1.6, **style):
-    ax.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": colour, "lw": width, "shrinkA": 0, "shrinkB": 0} | style)
+    ax.annotate(
+        "", end, start, arrowprops={"arrowstyle": "-|>", "color": colour, "lw": width, "shrinkA": 0, "shrinkB": 0} | style
+    )
     if text:
         ax.text(end[0] + offset[0], end[1] + offset[1], text, color=colour, ha="center", va="center")
 

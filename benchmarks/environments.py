@@ -1,4 +1,4 @@
-"""What the comparisons with other packages share: an environment for each, processes of either side, and the state of the machine."""
+"""What the comparisons with other packages share: environments, processes of either side, and the state of the machine."""
 
 import os
 import shutil

@@ -68,6 +68,10 @@ def start_of(values):
     return turn @ tilt @ (values["r0"] * outwards), turn @ tilt @ (speed * along - values["v_r0"] * outwards)
 
 
+def time_of_radius(path, radius):
+    return brentq(lambda t: np.linalg.norm(path.sol(t)[:3]) - radius, 0, path.t[-1], xtol=1e-13, rtol=1e-14)
+
+
 def errors(values, place, velocity):
     """Largest distance from the integrated path (in r0) and difference of the velocity (in the speed) at the same radii."""
     gm = GM_SUN * values["mass"]
@@ -86,8 +90,7 @@ def errors(values, place, velocity):
     place, velocity = np.array(place), np.array(velocity)
     worst = np.zeros(2)
     for p, v in zip(place[1:], velocity[1:], strict=True):
-        t = brentq(lambda t: np.linalg.norm(path.sol(t)[:3]) - np.linalg.norm(p), 0, path.t[-1], xtol=1e-13, rtol=1e-14)
-        true = path.sol(t)
+        true = path.sol(time_of_radius(path, np.linalg.norm(p)))
         found = np.linalg.norm(p - true[:3]) / values["r0"], np.linalg.norm(v - true[3:]) / np.linalg.norm(true[3:])
         worst = np.maximum(worst, found)
     return worst

@@ -1,6 +1,6 @@
 """One forward model for each set of parameters, by the package of this environment.
 
-Started by forward_model.py with the Python of each environment: SIDE and a file of sets as arguments, one line of JSON as the answer.
+Started by forward_model.py with the Python of each environment. Arguments: SIDE and a file of sets. Answer: a line of JSON.
 """
 
 import contextlib

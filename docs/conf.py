@@ -21,8 +21,8 @@ extensions += ["myst_nb", "mathml", "tables", "offline"]
 source_suffix = {".rst": "restructuredtext", ".md": "myst-nb", ".ipynb": "myst-nb"}
 exclude_patterns += ["_ext", "figures"]
 
-# Links that lead nowhere are warnings, and warnings are errors. Names of other projects are no links, since their inventories would have
-# to be downloaded; nor are names that are not public.
+# Links that lead nowhere are warnings, and warnings are errors. Names of other projects are no links, their inventories would
+# have to be downloaded; nor are names that are not public.
 nitpicky = True
 nitpick_ignore_regex = [
     ("py:.*", r"(?!sting\b).*"),

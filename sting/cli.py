@@ -82,7 +82,13 @@ def run_config(path, *, progress=True):
 
     Examples
     --------
-    >>> run_config("streamer.toml")  # doctest: +SKIP
+    A file without the star; ``sting demo`` writes one that is complete.
+
+    >>> from pathlib import Path
+    >>> _ = Path("streamer.toml").write_text("cube = 'cube.fits'")
+    >>> run_config("streamer.toml")
+    Traceback (most recent call last):
+    ValueError: 'star' must be given; got nothing. Add it to streamer.toml.
     """
     from sting import extract_streamline, gradient_descent, outputs, problem
 

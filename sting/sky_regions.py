@@ -286,6 +286,10 @@ def write_regions(region, path, *, overwrite=False):
 
     Examples
     --------
-    >>> write_regions("casa.crtf", "streamer.reg")  # doctest: +SKIP
+    >>> from pathlib import Path
+    >>> _ = Path("casa.crtf").write_text("#CRTFv0\\ncircle[[52.2deg, 31.2deg], 5arcsec] coord=ICRS\\n")
+    >>> write_regions("casa.crtf", "streamer.reg")
+    >>> print(Path("streamer.reg").read_text().splitlines()[-1])
+    icrs; circle(52.2...,31.2...,0.00138...)
     """
     write_text(path, regions_text(read_regions(region)), overwrite=overwrite)

@@ -1,4 +1,4 @@
-"""What the README and the documentation promise: their code runs, their links lead somewhere, their drawings are those of the scripts."""
+"""README and documentation: their code runs, their links lead somewhere, their drawings are those of the scripts."""
 
 import re
 import runpy

@@ -143,8 +143,8 @@ class PVCut:
         >>> from sting import synthetic
         >>> scene = synthetic.make_streamer_cube(seed=1, shape=(40, 64, 64))
         >>> cut = pv_cut(scene.cube, ([0, 0] * u.arcsec, [0, 5] * u.arcsec), scene.star_position)
-        >>> print(cut.project_sigma([1.0], [3.0], [0.2], [0.1]))
-        [0.1] arcsec
+        >>> print(cut.project_sigma([1.0] * u.arcsec, [3.0] * u.arcsec, [0.1] * u.arcsec, [0.2] * u.arcsec))
+        [0.2] arcsec
         """
         offset, _ = self.project(ra, dec)
         direction = self.track.direction(np.ravel(offset.value)).reshape(2, *offset.shape)

@@ -1,4 +1,4 @@
-"""What the comparisons with STING 0.2.3 share: an environment for it, processes of either side, and the state of the machine."""
+"""What the comparisons with other packages share: environments, processes of either side, and the state of the machine."""
 
 import os
 import shutil
@@ -40,8 +40,8 @@ def find_python(wanted):
 
 
 def environment(side):
-    """Variables of a child: no window, the CPU, none of the user's own jax settings, and for STING nothing of our path."""
-    dropped = ("JAX_", "PYTHONPATH", "PYTHONHOME") if side == "sting" else ("JAX_",)
+    """Variables of a child: no window, the CPU, none of the user's own jax settings, and for others nothing of our path."""
+    dropped = ("JAX_",) if side == "ours" else ("JAX_", "PYTHONPATH", "PYTHONHOME")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
     return kept | {"MPLBACKEND": "Agg", "JAX_PLATFORMS": "cpu"}
 
@@ -54,22 +54,27 @@ def child(side, command):
     return done.stdout
 
 
-def make_sting_environment(folder, python):
-    """Python of an environment that holds STING, made if it is not there."""
+def make_environment(folder, python, package, version, *others):
+    """Python of an environment that holds a package, and others that it needs, made if it is not there."""
     if folder.resolve() == Path(sys.prefix).resolve():
-        sys.exit(f"--env {folder} is the environment of this package, which STING would overwrite; name another folder.")
+        sys.exit(f"--env {folder} is the environment of this package, which {package} would overwrite; name another folder.")
     executable = folder.absolute() / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     if not executable.is_file():
         if folder.exists() and any(folder.iterdir()):
             sys.exit(f"--env {folder} holds something that is not a Python environment; name another folder.")
-        python = find_python(python)
-        say(f"making an environment for STING with {python} ...")
-        child("sting", [python, "-m", "venv", folder])
-    look = [executable, "-I", "-c", "from importlib.metadata import version; version('sting')"]
+        say(f"making an environment for {package} with {python} ...")
+        child(package, [python, "-m", "venv", folder])
+    look = [executable, "-I", "-c", f"from importlib.metadata import version; version({package!r})"]
     if subprocess.run(look, capture_output=True).returncode:
-        say(f"installing sting=={STING_VERSION} there ...")
-        child("sting", [executable, "-m", "pip", "install", "--quiet", f"sting=={STING_VERSION}"])
+        say(f"installing {package}=={version} there ...")
+        child(package, [executable, "-m", "pip", "install", "--quiet", f"{package}=={version}", *others])
     return executable
+
+
+def make_sting_environment(folder, python):
+    """Python of an environment that holds STING, made if it is not there."""
+    made = (folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")).is_file()
+    return make_environment(folder, None if made else find_python(python), "sting", STING_VERSION)
 
 
 def load():

@@ -52,7 +52,7 @@ def plot_morphology_by_epoch(
         File to write, ``*.gif`` or, where there is ffmpeg, ``*.mp4``; its folder must exist. The film takes the place of a file
         of the same name when it is complete.
     image, star_position : optional
-        As for `~sting.outputs.morphology.plot_morphology`.
+        As for `~sting.outputs.plot_morphology`.
     n_frames : int, optional
         Frames at the most, 2 or more. A fit of fewer epochs has one for each epoch, and shows them longer.
     fps : float, optional

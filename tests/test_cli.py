@@ -139,7 +139,7 @@ def test_what_is_commented_out_in_the_example_reaches_the_functions(tmp_path, mo
     from sting import extract_streamline
 
     path = edited(tmp_path, ("# rms", "rms"), ("# region", "region"), ("# islands", "islands"), ("# ordering", "ordering"))
-    text = path.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8").replace("# uncertainty", "uncertainty", 1)
     path.write_text(text.replace("# min_beams", "min_beams", 1), encoding="utf-8")
     calls = {}
 

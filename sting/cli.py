@@ -18,7 +18,7 @@ from sting.messages import refuse, suggest
 
 __all__ = ["main", "run_config"]
 
-_TOP = ("cube", "star", "frame", "distance", "output", "cut", "start", "fixed", "bounds", "priors", "fit")
+_TOP = ("cube", "star", "frame", "distance", "output", "films", "cut", "start", "fixed", "bounds", "priors", "fit")
 _CUT_TEXT = ("region", "islands", "uncertainty", "ordering")
 _REDUCE = ("n_elements", "uncertainty", "ordering", "min_beams")
 
@@ -51,6 +51,8 @@ def _read(path):
     for key in ("cube", "star", "distance", "start"):
         if key not in config:
             refuse(key, "be given", "nothing", f"Add it to {path.name}.")
+    if not isinstance(config.get("films", False), bool):
+        refuse("films", "be true or false", repr(config["films"]), "Write films = true.", TypeError)
     from sting import extract_streamline, problem
 
     cut_keys = inspect.signature(extract_streamline.extract_streamer_subcube).parameters.keys() - {"cube", "center"}
@@ -61,7 +63,7 @@ def _read(path):
     return config
 
 
-def run_config(path, *, progress=True):
+def run_config(path, *, progress=True, films=False):
     """Run the fit that a TOML file describes.
 
     Parameters
@@ -70,6 +72,8 @@ def run_config(path, *, progress=True):
         The file; paths in it are relative to its folder.
     progress : bool, optional
         Whether to show a progress bar.
+    films : bool, optional
+        Whether to write films of the fit even if the file does not ask for them.
 
     Returns
     -------
@@ -82,7 +86,16 @@ def run_config(path, *, progress=True):
 
     Examples
     --------
-    >>> run_config("streamer.toml")  # doctest: +SKIP
+    >>> from pathlib import Path
+    >>> from sting import synthetic
+    >>> synthetic.make_streamer_cube(seed=1, shape=(40, 64, 64)).cube.write("cube.fits")
+    >>> lines = ['cube = "cube.fits"', 'star = "03h28m55.569s +31d14m37.025s"', 'frame = "fk5"', 'distance = "293 pc"']
+    >>> lines += ["[cut]", "rms_thresh = 5", "[start]", 'v_lsr = "7.4 km/s"', "[fit]", 'optimizer = "lbfgs"', "[fixed]"]
+    >>> lines += [f'{name} = "{value}"' for name, value in synthetic.TRUTH.items() if name != "v_lsr"]
+    >>> _ = Path("streamer.toml").write_text("\\n".join(lines))
+    >>> result = run_config("streamer.toml", progress=False)
+    >>> print(result.best_opt_params["v_lsr"].round(1))
+    7.5 km / s
     """
     from sting import extract_streamline, gradient_descent, outputs, problem
 
@@ -116,6 +129,7 @@ def run_config(path, *, progress=True):
         distance,
         save_folder=output,
         progress=progress,
+        films=films or config.get("films", False),
         **fit,
     )
     _say(progress, f"results written to {output}")
@@ -127,7 +141,7 @@ def _say(progress, text):
         print(text, file=sys.stderr, flush=True)
 
 
-def _demo(output, seed, progress):
+def _demo(output, seed, progress, films):
     """Make a cube, and a configuration beside it, and run that."""
     from sting import outputs, synthetic
 
@@ -142,7 +156,7 @@ def _demo(output, seed, progress):
         (Path(name) / "demo.toml").write_text(example, encoding="utf-8")
         for file in ("cube.fits", "demo.toml"):
             os.replace(Path(name) / file, output / file)
-    result = run_config(output / "demo.toml", progress=progress)
+    result = run_config(output / "demo.toml", progress=progress, films=films)
     return result, scene.truth
 
 
@@ -169,6 +183,7 @@ def _parser():
     fit = commands.add_parser("fit", help="run the fit that a TOML file describes")
     fit.add_argument("config", metavar="CONFIG.toml")
     for command in (demo, fit):
+        command.add_argument("--films", action="store_true", help="write films of the fit as well")
         command.add_argument("--quiet", action="store_true", help="show no progress")
     return parser
 
@@ -194,10 +209,10 @@ def main(argv=None):
     arguments = _parser().parse_args(argv)
     try:
         if arguments.command == "demo":
-            result, truth = _demo(arguments.output, arguments.seed, not arguments.quiet)
+            result, truth = _demo(arguments.output, arguments.seed, not arguments.quiet, arguments.films)
             print(result.summary(), "", _compare(result, truth), sep="\n")
         else:
-            print(run_config(arguments.config, progress=not arguments.quiet).summary())
+            print(run_config(arguments.config, progress=not arguments.quiet, films=arguments.films).summary())
     except KeyboardInterrupt:
         print("sting: interrupted", file=sys.stderr)
         return 130

@@ -256,6 +256,7 @@ def fit_streamline(
     callback=None,
     n_starts=1,
     seed=0,
+    films=False,
     distance_pc=None,
 ):
     """Fit a streamline to a streamer by gradient descent.
@@ -317,6 +318,8 @@ def fit_streamline(
         then goes on from the best end, and ``minima`` of the result lists the distinct ones. With ``"auto"`` give 64 or more.
     seed : int, optional
         Seed of the starts.
+    films : bool, optional
+        Whether to write films of the fit by epoch into ``save_folder`` as well.
     distance_pc : float, optional
         STING's name of ``distance``.
 
@@ -383,7 +386,7 @@ def fit_streamline(
     if save_folder is not None or show_plots:
         from sting import outputs
 
-        outputs.save_results(result, streamer, save_folder, v_lsr=v_lsr, show=show_plots)
+        outputs.save_results(result, streamer, save_folder, v_lsr=v_lsr, show=show_plots, films=films, progress=progress)
     return result
 
 

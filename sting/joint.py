@@ -36,6 +36,7 @@ def fit_jointly(
     progress=True,
     callback=None,
     show_plots=False,
+    films=False,
     **keywords,
 ):
     """Fit several streamers at once: tracers of one streamer, or streamers of one star.
@@ -66,6 +67,8 @@ def fit_jointly(
         True.
     show_plots : bool, optional
         Whether to show the figures.
+    films : bool, optional
+        Whether to write films of the fit by epoch into the folder of each streamer as well.
     **keywords
         Those of `~sting.gradient_descent.fit_streamline` that steer the descent, such as ``optimizer``, ``n_epochs``,
         ``matching`` and ``loss_method``.
@@ -116,7 +119,7 @@ def fit_jointly(
     if save_folder is not None or show_plots:
         from sting import outputs
 
-        outputs.save_joint_results(result, streamers, save_folder, show=show_plots)
+        outputs.save_joint_results(result, streamers, save_folder, show=show_plots, films=films, progress=progress)
     return result
 
 

@@ -139,7 +139,12 @@ class PVCut:
 
         Examples
         --------
-        >>> cut.project_sigma(streamer.ra_data, streamer.dec_data, streamer.ra_sigma, streamer.dec_sigma)  # doctest: +SKIP
+        >>> from astropy import units as u
+        >>> from sting import synthetic
+        >>> scene = synthetic.make_streamer_cube(seed=1, shape=(40, 64, 64))
+        >>> cut = pv_cut(scene.cube, ([0, 0] * u.arcsec, [0, 5] * u.arcsec), scene.star_position)
+        >>> print(cut.project_sigma([1.0] * u.arcsec, [3.0] * u.arcsec, [0.1] * u.arcsec, [0.2] * u.arcsec))
+        [0.2] arcsec
         """
         offset, _ = self.project(ra, dec)
         direction = self.track.direction(np.ravel(offset.value)).reshape(2, *offset.shape)
@@ -182,7 +187,11 @@ class PVCut:
 
         Examples
         --------
-        >>> cut.write("cut.fits")  # doctest: +SKIP
+        >>> from astropy import units as u
+        >>> from sting import synthetic
+        >>> scene = synthetic.make_streamer_cube(seed=1, shape=(40, 64, 64))
+        >>> cut = pv_cut(scene.cube, ([0, 0] * u.arcsec, [0, 5] * u.arcsec), scene.star_position)
+        >>> cut.write("cut.fits")
         """
         if not str(path).endswith((".fits", ".fits.gz")):
             refuse("path", "end in .fits or .fits.gz", repr(str(path)), "Name it cut.fits.")

@@ -286,6 +286,12 @@ def write_regions(region, path, *, overwrite=False):
 
     Examples
     --------
-    >>> write_regions("casa.crtf", "streamer.reg")  # doctest: +SKIP
+    >>> from astropy import units as u
+    >>> from astropy.coordinates import SkyCoord
+    >>> from regions import CircleSkyRegion
+    >>> CircleSkyRegion(SkyCoord(52.2 * u.deg, 31.2 * u.deg), 3 * u.arcsec).write("casa.crtf")
+    >>> write_regions("casa.crtf", "streamer.reg")
+    >>> len(read_regions("streamer.reg"))
+    1
     """
     write_text(path, regions_text(read_regions(region)), overwrite=overwrite)

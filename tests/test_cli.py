@@ -63,6 +63,7 @@ def edited(tmp_path, *changes):
         ("cube.fits", "no_cube.fits", "'cube' must be a cube or an existing file"),
         ("[start]", "[start", "'CONFIG' must be a TOML file"),
         ("[priors]", "priors = 3\n[other]", "known entries only; got 'other'"),
+        ("films = false", 'films = "gif"', "'films' must be true or false; got 'gif'"),
         ("omega =", 'rc = "100 au"\nomega =', "exactly one of them"),
     ],
 )
@@ -85,6 +86,31 @@ def test_section_that_is_none(tmp_path, capsys):
     path.write_text("cut = 3\ncube='a'\nstar='b'\ndistance=1\n[start]\nr0=1\n")
     assert cli.main(["fit", str(path)]) == 1
     assert "'cut' must be a section" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("entry", "options", "films"),
+    [("films = false", [], False), ("", [], False), ("films = true", [], True), ("films = false", ["--films"], True)],
+)
+def test_films_are_made_where_they_are_asked_for(entry, options, films, tmp_path, monkeypatch):
+    from sting import extract_streamline, gradient_descent, synthetic
+
+    path = edited(tmp_path, ("films = false", entry))
+    asked = []
+
+    def fit(*_, **keywords):
+        asked.append(keywords["films"])
+        raise KeyboardInterrupt
+
+    @functools.wraps(extract_streamline.extract_streamer_subcube)
+    def cut(*_, **__):
+        return None
+
+    monkeypatch.setattr(extract_streamline, "extract_streamer_subcube", cut)
+    monkeypatch.setattr(extract_streamline, "reduce_to_1D", lambda *_, **__: synthetic.make_streamer_points())
+    monkeypatch.setattr(gradient_descent, "fit_streamline", fit)
+    assert cli.main(["fit", str(path), "--quiet", *options]) == 130
+    assert asked == [films]
 
 
 def test_interrupt_has_its_own_status(monkeypatch, capsys):

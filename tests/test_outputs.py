@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from sting import outputs, synthetic
 from sting.extract_streamline import reduce_to_1D
 from sting.gradient_descent import fit_streamline
+from sting.outputs.sky import offset_transform
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ def test_draws_a_labelled_figure_and_leaves_no_trace(name, result, streamer):
     before = dict(mpl.rcParams)
     figure = FIGURES[name](result, streamer)
     assert isinstance(figure, Figure)
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     ax = figure.axes[0]
     assert ax.get_title() == "title"
     if name != "correlations":
@@ -50,10 +51,14 @@ def test_draws_a_labelled_figure_and_leaves_no_trace(name, result, streamer):
 
 
 def test_east_is_left_and_scales_are_equal(result, streamer):
-    ax = outputs.plot_morphology(result, streamer).axes[0]
-    left, right = ax.get_xlim()
-    assert left > right
-    assert ax.get_aspect() == 1
+    figure = outputs.plot_morphology(result, streamer)
+    figure.draw_without_rendering()
+    to_screen = offset_transform(figure.axes[0], streamer.star_position)
+    origin, east, north = to_screen.transform([[0, 0], [1, 0], [0, 1]])
+    assert east[0] < origin[0]
+    assert north[1] > origin[1]
+    assert origin[0] - east[0] == pytest.approx(north[1] - origin[1])
+    np.testing.assert_allclose([east[1], north[0]], [origin[1], origin[0]], atol=1e-3)
 
 
 def test_the_drawn_model_is_the_fit(result, streamer):
@@ -89,7 +94,7 @@ def test_emission_is_where_the_voxels_are(streamer):
 
 def test_beam_is_drawn_as_it_is_on_the_sky(streamer):
     figure = outputs.plot_morphology(streamer=streamer)
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     ax = figure.axes[0]
     beam = ax.patches[0]
     assert sorted([beam.width, beam.height]) == pytest.approx([1.0, 1.2])

@@ -449,7 +449,7 @@ class TestFigure:
         before = dict(mpl.rcParams)
         cut = pv_cut(scene.cube, model, scene.star_position)
         figure = outputs.plot_pv_cut(cut, streamer, model, v_lsr=7.5 * KMS, title="title")
-        figure.canvas.draw()
+        figure.draw_without_rendering()
         ax, bar = figure.axes
         assert (ax.get_title(), bar.get_ylabel()) == ("title", "mean intensity (K)")
         assert (ax.get_xlabel(), ax.get_ylabel()) == ("offset along the path (arcsec)", "line-of-sight velocity (km/s)")
@@ -507,5 +507,5 @@ class TestFigure:
         for values in (np.full((3, 9, 9), np.nan), -np.ones((3, 9, 9))):
             cube = cube_of(lambda *_, values=values: values, STAR, n=(9, 9), n_channels=3, unit=u.one)
             figure = outputs.plot_pv_cut(pv_cut(cube, ([0, 0], [-0.5, 0.5]), STAR))
-            figure.canvas.draw()
+            figure.draw_without_rendering()
             assert figure.axes[1].get_ylabel() == "mean intensity"

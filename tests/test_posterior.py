@@ -213,11 +213,11 @@ def test_figures_take_a_posterior(draws, result):
     n = len(FREE)
     figure = outputs.plot_corner(draws, fit=result, truth=result.best_opt_params)
     assert len(figure.axes) == n**2
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     # the covariance holds r0 at its bound
     assert len(outputs.plot_corner(result, names=["r0", "mass", "rc"]).axes) == 4
-    outputs.plot_streamline_covariance_samples(draws, n_samples=5).canvas.draw()
-    outputs.plot_param_correlations(draws).canvas.draw()
+    outputs.plot_streamline_covariance_samples(draws, n_samples=5).draw_without_rendering()
+    outputs.plot_param_correlations(draws).draw_without_rendering()
     with pytest.raises(ValueError, match="'names' must be free parameters; got 'r00'"):
         outputs.plot_corner(draws, names=["r00"])
 

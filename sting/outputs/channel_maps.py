@@ -8,8 +8,7 @@ from matplotlib.figure import Figure
 
 from sting.cubes import KMS, beam_axes, channels_between, open_cube, positions, quantity, sky_offsets, to_velocity
 from sting.messages import check_whole, named_keywords, refuse
-from sting.outputs.morphology import places_of
-from sting.outputs.sky import check_star, draw_beam, draw_scale_bar, label_sky, offset_transform, set_window, window_of
+from sting.outputs.sky import check_star, draw_beam, draw_scale_bar, label_sky, offset_transform, places_of, set_window, window_of
 from sting.outputs.style import EMISSION, MODEL, POINTS, STAR, intensity_label
 
 __all__ = ["plot_channel_maps"]
@@ -68,11 +67,12 @@ def plot_channel_maps(
 
     Examples
     --------
+    >>> from astropy import units as u
     >>> from sting import synthetic
     >>> scene = synthetic.make_streamer_cube(seed=1, shape=(40, 64, 64))
     >>> figure = plot_channel_maps(scene.cube, scene.star_position, vmin=7 * u.km / u.s, vmax=7.5 * u.km / u.s)
     >>> figure.axes[0].texts[0].get_text()
-    '7.00 km/s'
+    '7.05 km/s'
     """
     n_panels, n_columns = check_whole("n_panels", n_panels, 1, 12), check_whole("n_columns", n_columns, 1, 4)
     star = check_star(star_position, None if streamer is None else streamer.star_position)

@@ -211,8 +211,8 @@ def plot_param_uncertainties(result, *, ax=None, title=None):
     limit = 3.4
     for y, (name, (value, lower, upper, sigma)) in enumerate(rows.items()):
         half = _half(value, lower, upper)
-        # at a bound sigma says nothing
-        plain = np.isfinite(sigma) and sigma > 0.05 * half
+        # at a bound, and where nothing holds it, sigma says nothing
+        plain = np.isfinite(sigma) and 3 * sigma > half
         scale = sigma if plain else half
         if plain:
             ax.barh(y, 2, left=-1, height=0.5, color=SAMPLES, alpha=0.45, lw=0, zorder=1)

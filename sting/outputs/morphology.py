@@ -1,7 +1,5 @@
 """The streamer and the fit on the sky."""
 
-import numpy as np
-
 from sting.extract_streamline import sample_metric_boundaries
 from sting.messages import named_keywords
 from sting.outputs.sky import (
@@ -13,6 +11,7 @@ from sting.outputs.sky import (
     label_sky,
     offset_transform,
     open_image,
+    places_of,
     set_window,
     sky_wcs,
     window_of,
@@ -89,7 +88,7 @@ def plot_morphology(
     >>> scene = synthetic.make_streamer_cube(seed=1, shape=(40, 64, 64))
     >>> figure = plot_morphology(image=scene.cube.moment0(), star_position=scene.star_position)
     >>> figure.axes[0].get_xlabel()
-    'Right ascension (J2000.000)'
+    'Right ascension (J2000)'
     >>> plot_morphology(streamer=synthetic.make_streamer_points()).axes[0].get_xlabel()
     'RA offset (arcsec)'
     """
@@ -102,7 +101,7 @@ def plot_morphology(
     window = shown or window_of(*places_of(None if result is None else result.streamline(), streamer))
     if image is not None:
         figure.colorbar(draw_image(ax, image, star), ax=ax, pad=0.02, label=image_label(image))
-    draw_sky(ax, transform, result, streamer, samples, has_image=image is not None or shown is not None)
+    _draw_sky(ax, transform, result, streamer, samples, has_image=image is not None or shown is not None)
     if boundaries and streamer is not None:
         plot_metric_boundaries(ax, streamer)
     set_window(ax, window, transform)
@@ -113,7 +112,7 @@ def plot_morphology(
     return figure
 
 
-def draw_sky(ax, transform, result, streamer, samples, *, has_image):
+def _draw_sky(ax, transform, result, streamer, samples, *, has_image):
     """Draw data, model, samples and star by their offsets."""
     if streamer is not None:
         ra, dec, _, flux = streamer.pc_coords
@@ -127,15 +126,6 @@ def draw_sky(ax, transform, result, streamer, samples, *, has_image):
         path = result.streamline()
         ax.plot(path.ra.value, path.dec.value, color=MODEL, lw=2, label=model_of(result), zorder=4, transform=transform)
     ax.plot(0, 0, "*", color=STAR, mec="k", ms=15, label="star", zorder=6, transform=transform)
-
-
-def places_of(path, streamer):
-    """Offsets that a figure has to show: those of the data, as a model may start far outside."""
-    if streamer is not None:
-        return streamer.pc_coords[:2]
-    if path is None:
-        return np.array([-5.0, 5.0]), np.array([-5.0, 5.0])
-    return path.ra.value, path.dec.value
 
 
 def _beam(image, streamer):
@@ -155,8 +145,12 @@ def plot_metric_boundaries(ax, streamer, *, color="0.35", linewidth=0.8, label="
         Axes to draw into, as of `plot_morphology`.
     streamer : `~sting.streamer.Streamer`
         Points that `~sting.extract_streamline.reduce_to_1D` made with ``ordering="distance"``.
-    color, linewidth, label
-        Looks and name of the lines.
+    color : color, optional
+        Colour of the lines.
+    linewidth : float, optional
+        Their width in points.
+    label : str, optional
+        Their name in the legend.
     n_samples : int, optional
         Number of points of each line.
 

@@ -11,7 +11,7 @@ __all__ = ["plot_orbit_3d"]
 
 
 def disk_of(inc, pa):
-    """Rotation axis (3,) and unit circle of the disk (n, 3) in the axes west, away, north."""
+    """Rotation axis (3,) and unit circle of the disk (n, 3) in the axes west, away, north."""  # numpydoc ignore=PR01
     axis = np.array([-np.sin(pa) * np.cos(inc), np.sin(inc), np.cos(pa) * np.cos(inc)])
     first = np.array([np.cos(pa), 0.0, np.sin(pa)])
     angle = np.linspace(0, 2 * np.pi, 73)[:, None]

@@ -114,6 +114,15 @@ def label_sky(ax, title=None):
         coordinate.display_minor_ticks(True)
 
 
+def places_of(path, streamer):
+    """Offsets that a figure has to show: those of the data, as a model may start far outside."""
+    if streamer is not None:
+        return streamer.pc_coords[:2]
+    if path is None:
+        return np.array([-5.0, 5.0]), np.array([-5.0, 5.0])
+    return path.ra.value, path.dec.value
+
+
 def window_of(ra, dec, margin=0.16):
     """Square (left, right, bottom, top) in offsets around places and the star; east, which is positive, is to the left."""
     x, y = np.append(ra, 0), np.append(dec, 0)
@@ -143,12 +152,8 @@ def window_shown(ax, transform):
 def draw_image(ax, image, star):
     """Draw a map into axes that show the sky, its own or others, or into plain ones of offsets."""
     values = image.values
-    limits = {
-        "vmin": min(0, np.nanpercentile(values, 5)) if vmin is None else vmin,
-        "vmax": vmax,
-        "cmap": EMISSION_ALONE,
-        "zorder": 0,
-    }
+    low, high = min(0.0, np.nanpercentile(values, 5)), np.nanmax(values)
+    limits = {"vmin": low, "vmax": high, "cmap": EMISSION_ALONE, "zorder": 0}
     if isinstance(ax, WCSAxes) and ax.wcs.celestial.wcs.compare(image.wcs.wcs):
         return ax.imshow(values, origin="lower", interpolation="nearest", **limits)
     y, x = np.indices(np.array(values.shape) + 1) - 0.5

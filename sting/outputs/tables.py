@@ -54,7 +54,7 @@ def save_best_fit_params(result, path):
 
     Examples
     --------
-    >>> save_best_fit_params(result, "best_fit_params.json")  # doctest: +SKIP
+    >>> save_best_fit_params(result, "best_fit_params.json")
     """
     content = {
         "optimised_parameters": {
@@ -95,7 +95,7 @@ def save_optimisation_log(result, path):
 
     Examples
     --------
-    >>> save_optimisation_log(result, "optimisation_log.csv")  # doctest: +SKIP
+    >>> save_optimisation_log(result, "optimisation_log.csv")
     """
     table = result.parameter_history()
     units = {name: getattr(table[name], "unit", None) for name in table.colnames}
@@ -105,8 +105,8 @@ def save_optimisation_log(result, path):
     Path(path).write_text("\n".join([",".join(header), *lines]) + "\n", encoding="utf-8")
 
 
-def save_results(result, streamer, folder="sting_results", *, v_lsr=None, show=False):
-    """Write everything of a fit into a folder: parameters, log and figures.
+def save_results(result, streamer, folder="sting_results", *, v_lsr=None, show=False, films=False, progress=True):
+    """Write everything of a fit into a folder: parameters, log, figures and, if asked for, films.
 
     Parameters
     ----------
@@ -120,6 +120,10 @@ def save_results(result, streamer, folder="sting_results", *, v_lsr=None, show=F
         Systemic velocity to draw; by default that of the fit.
     show : bool, optional
         Whether to show the figures as well.
+    films : bool, optional
+        Whether to write films of the fit by epoch as well, as GIF.
+    progress : bool, optional
+        Whether to show a progress bar while the films are made.
 
     Returns
     -------
@@ -133,15 +137,19 @@ def save_results(result, streamer, folder="sting_results", *, v_lsr=None, show=F
 
     Examples
     --------
-    >>> save_results(result, streamer, "sting_results")  # doctest: +SKIP
+    >>> files = save_results(result, streamer, "sting_results")
+    >>> sorted(file.name for file in files)[:3]
+    ['best_fit.ecsv', 'best_fit_dec_vel.png', 'best_fit_morphology.png']
     """
     if folder is not None:
         check_folder(folder)
     figures = _figures(result, streamer, v_lsr)
-    return _save(folder, show, figures, lambda temporary: _write_fit(result, temporary))
+    written = _save(folder, show, figures, lambda temporary: _write_fit(result, temporary))
+    # the films come last: whoever will not wait for them has all else
+    return written + _write_films({"": result}, {"": streamer}, folder, v_lsr, progress) if films and written else written
 
 
-def save_joint_results(result, streamers, folder="sting_results", *, show=False):
+def save_joint_results(result, streamers, folder="sting_results", *, show=False, films=False, progress=True):
     """Write everything of a joint fit into a folder: the fit as a whole, and in a folder of its own what concerns each streamer.
 
     Parameters
@@ -154,6 +162,10 @@ def save_joint_results(result, streamers, folder="sting_results", *, show=False)
         Created if missing; files of the same names are replaced, all others left alone. None writes nothing.
     show : bool, optional
         Whether to show the figures as well.
+    films : bool, optional
+        Whether to write films of each streamer by epoch as well, as GIF.
+    progress : bool, optional
+        Whether to show a progress bar while the films are made.
 
     Returns
     -------
@@ -167,7 +179,13 @@ def save_joint_results(result, streamers, folder="sting_results", *, show=False)
 
     Examples
     --------
-    >>> save_joint_results(result, {"HC3N": streamer, "H2CO": other}, "sting_results")  # doctest: +SKIP
+    >>> from sting import fit_jointly, synthetic
+    >>> streamers = {"HC3N": streamer, "H2CO": synthetic.make_streamer_points(seed=2)}
+    >>> fixed = {name: value for name, value in synthetic.TRUTH.items() if name != "v_lsr"}
+    >>> joint = fit_jointly(streamers, {"v_lsr": 7.4}, fixed, 293, optimizer="lbfgs", save_folder=None, progress=False)
+    >>> files = save_joint_results(joint, streamers, "sting_results")
+    >>> sorted(file.name for file in files if file.parent.name == "HC3N")[:2]
+    ['best_fit_dec_vel.png', 'best_fit_morphology.png']
     """
     from sting.outputs.fit_plots import plot_loss
 
@@ -176,8 +194,8 @@ def save_joint_results(result, streamers, folder="sting_results", *, show=False)
     figures = {"loss_history.png": plot_loss(result)}
     for name, fit in result.fits.items():
         figures |= {f"{name}/{file}": figure for file, figure in _figures(fit, streamers[name], None).items()}
-
-    return _save(folder, show, figures, lambda temporary: _write_joint_fit(result, temporary))
+    written = _save(folder, show, figures, lambda temporary: _write_joint_fit(result, temporary))
+    return written + _write_films(result.fits, streamers, folder, None, progress) if films and written else written
 
 
 def _figures(result, streamer, v_lsr):
@@ -205,6 +223,20 @@ def _write_tables(result, folder):
 def _write_fit(result, folder):
     _write_tables(result, folder)
     result.write(folder / "best_fit.ecsv")
+
+
+def _write_films(fits, streamers, folder, v_lsr, progress):
+    """Write the films of fits, each into a folder of its name."""
+    from sting.outputs import animation
+
+    written = []
+    for name, fit in fits.items():
+        for kind in ("morphology", "ra_vel", "dec_vel", "vel_radius"):
+            keywords = {} if kind == "morphology" else {"v_lsr": v_lsr}
+            film = getattr(animation, f"plot_{kind}_by_epoch")
+            path = Path(folder) / name / f"{kind}_by_epoch.gif"
+            written.append(film(fit, streamers[name], path, progress=progress, **keywords))
+    return written
 
 
 def _write_joint_fit(result, folder):

@@ -100,7 +100,9 @@ def between(value, lower, upper):
     known = [side for side in sides if np.isfinite(side) and side > 0]
     # at a bound one side is next to nothing, and asks for no digits
     known = [side for side in known if side > 1e-3 * max(known)]
-    digits = max(1 - _exponent(min(known)), 2 - _exponent(value.value)) if known else 0
+    # nor does a value that is at a bound of zero but for rounding
+    own = [2 - _exponent(value.value)] if known and abs(value.value) > 1e-3 * max(known) else []
+    digits = max([1 - _exponent(min(known)), *own]) if known else 0
     plain = not known or abs(digits) <= 6
 
     def text(side):

@@ -3,7 +3,6 @@
 import math
 
 import numpy as np
-from astropy.visualization.wcsaxes import WCSAxes
 from matplotlib.figure import Figure
 
 from sting.cubes import KMS, beam_axes, channels_between, open_cube, positions, quantity, sky_offsets, to_velocity
@@ -100,7 +99,7 @@ def plot_channel_maps(
         set_window(ax, window, transform)
         words = f"{velocity[group].mean():.2f} km/s"
         ax.text(0.96, 0.96, words, transform=ax.transAxes, ha="right", va="top", fontsize=9, bbox=_box(), zorder=7)
-        _label(ax, k, n_rows, n_columns, len(groups))
+        _label(ax, k, n_rows, n_columns)
         axes.append(ax)
     below = axes[(n_rows - 1) * n_columns]
     transform = offset_transform(below, star)
@@ -185,15 +184,14 @@ def _draw_points(ax, streamer, low, high, transform):
     ax.errorbar(*values, **POINTS, transform=transform)
 
 
-def _label(ax, k, n_rows, n_columns, n):
-    """Name the axes on the left and at the bottom only."""
+def _label(ax, k, n_rows, n_columns):
+    """Name the axes of the panel at the lower left, and the declinations of all at the left."""
     label_sky(ax)
-    assert isinstance(ax, WCSAxes)
-    at_bottom, at_left = k + n_columns >= n, k % n_columns == 0
-    for coordinate, shown in zip(ax.coords, (at_bottom, at_left), strict=True):
+    at_corner, at_left = k == (n_rows - 1) * n_columns, k % n_columns == 0
+    for coordinate, has_numbers in zip(ax.coords, (at_corner, at_left), strict=True):
         coordinate.set_ticklabel(size=7)
         coordinate.set_ticks(number=3)
-        coordinate.set_ticklabel_visible(shown)
-        if not shown or (k != (n_rows - 1) * n_columns):
+        coordinate.set_ticklabel_visible(has_numbers)
+        if not at_corner:
             coordinate.set_auto_axislabel(False)
             coordinate.set_axislabel("")

@@ -13,9 +13,9 @@ KMS = u.km / u.s
 def plot_pv_cut(cut, streamer=None, streamline=None, *, v_lsr=None, ax=None, title=None):
     """Draw a position-velocity cut, with the points of a streamer and a model streamline over it.
 
-    Points and model are drawn at the nearest place on the path. What lies outside the strip that the image averages is drawn
-    faintly: hollow points, a dotted line. The cross in the corner is the resolution: the beam (the geometric mean of its axes)
-    and the channel.
+    With a streamer, the velocities around its voxels are shown, without one all. Points and model are drawn at the nearest place on
+    the path. What lies outside the strip that the image averages is drawn faintly: hollow points, a dotted line. The cross in the
+    corner is the resolution: the beam (the geometric mean of its axes) and the channel.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def plot_pv_cut(cut, streamer=None, streamline=None, *, v_lsr=None, ax=None, tit
     """
     figure, ax = new_axes(ax, (6.4, 4.6))
     image = _draw_image(ax, cut)
-    limits = ax.get_xlim(), ax.get_ylim()
+    limits = ax.get_xlim(), _velocities(ax.get_ylim(), cut, streamer)
     if v_lsr is not None:
         level = v_lsr.to_value(KMS)
         ax.axhline(level, color="0.4", ls="--", lw=1, label="systemic", zorder=1)
@@ -64,6 +64,15 @@ def plot_pv_cut(cut, streamer=None, streamline=None, *, v_lsr=None, ax=None, tit
     add_legend(ax)
     figure.colorbar(image, ax=ax, label=intensity_label(cut.image.unit, "mean intensity"))
     return figure
+
+
+def _velocities(limits, cut, streamer):
+    """Velocities to show: those around the streamer, if there is one, of what the cut has."""
+    if streamer is None:
+        return limits
+    low, high = streamer.pc_coords[2].min(), streamer.pc_coords[2].max()
+    margin = max(0.5 * (high - low), 5 * cut.meta["channel"])
+    return max(limits[0], low - margin), min(limits[1], high + margin)
 
 
 def _draw_image(ax, cut):

@@ -60,11 +60,14 @@ def read(cube, views, what="reading"):
     """
     for view in views[:AHEAD]:
         _ask_for(cube._data, view)
-    for number, view in enumerate(tqdm(views, desc=what, unit="block", delay=2, leave=False)):
-        yield view, _values(cube, view)
-        _let_go(cube._data)
-        for later in views[number + AHEAD : number + AHEAD + 1]:
-            _ask_for(cube._data, later)
+    # the bar does not iterate itself: in a notebook that would leave a red bar where the reader stops before the end
+    with tqdm(total=len(views), desc=what, unit="block", delay=2, leave=False) as bar:
+        for number, view in enumerate(views):
+            yield view, _values(cube, view)
+            bar.update()
+            _let_go(cube._data)
+            for later in views[number + AHEAD : number + AHEAD + 1]:
+                _ask_for(cube._data, later)
 
 
 def count_finite(cube):

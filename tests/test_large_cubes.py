@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import dask.array as da
 import numpy as np
 import pytest
+import tqdm.notebook
 from astropy import units as u
 from astropy.io import fits
 from astropy.stats import mad_std
@@ -171,16 +172,30 @@ class TestRead:
 
 class TestProgress:
     def test_is_shown_if_it_takes_long(self, make_cube, monkeypatch):
-        shown = []
+        bars = []
 
-        def bar(views, **options):
-            shown.append((len(views), options["delay"], options.get("disable", False)))
-            return iter(views)
+        class Bar(tqdm.std.tqdm):
+            def __init__(self, **options):
+                super().__init__(disable=True, **options)
+                self.options, self.n_done = options, 0
+                bars.append(self)
 
-        monkeypatch.setattr(voxels, "tqdm", bar)
+            def update(self):
+                self.n_done += 1
+
+        monkeypatch.setattr(voxels, "tqdm", Bar)
         cube = make_cube(np.ones((10, 4, 5)))
         assert len(list(read(cube, blocks(cube, 40)))) == 5
-        assert shown == [(5, 2, False)]
+        (bar,) = bars
+        assert (bar.n_done, bar.options["total"], bar.options["delay"]) == (5, 5, 2)
+
+    def test_notebook_shows_nothing_of_what_ends_early(self, make_cube, monkeypatch):
+        shown = []
+        monkeypatch.setattr(tqdm.notebook, "display", shown.append)
+        monkeypatch.setattr(voxels, "tqdm", tqdm.notebook.tqdm)
+        cube = make_cube(np.ones((10, 4, 5)))
+        assert any(values.any() for _, values in read(cube, blocks(cube, 40)))
+        assert shown == []
 
     def test_what_is_stopped_leaves_the_file_as_it_was(self, large):
         """An interrupt comes between two blocks at the latest, and the next reading starts anew."""

@@ -126,12 +126,12 @@ class ConstrainedFit:
             return residuals, jacobian, 0.0, np.zeros(len(y))
         if name in NAMED_PARAMETERS:
             index = NAMED_PARAMETERS.index(name)
-            value, slope = found["named"][index], found["d_named"][index] @ slopes
+            value, slope = found["named"][index], found["d_named"][index]
         else:
             value, slope = element_at(name, values, self.problem, self.settings)
-            # of a circular orbit, say, an element has no derivative: a step there is not taken
-            with np.errstate(invalid="ignore"):
-                slope = slope @ slopes
+        # an element of a circular orbit, say, or omega of one without rotation, has no derivative: a step there is not taken
+        with np.errstate(invalid="ignore"):
+            slope = slope @ slopes
         if name in RECIPROCAL:
             value, slope = 1 / value, -slope / value**2
         return residuals, jacobian, float(value), slope

@@ -17,7 +17,7 @@ from sting.cubes import (
     without_infinities,
 )
 from sting.cuts import ISLANDS, cut_streamer
-from sting.messages import check_choice, check_whole, in_float64, named_keywords, refuse, warn
+from sting.messages import EMPTY_BIN, check_choice, check_whole, in_float64, named_keywords, refuse, warn
 from sting.middle_line import VoxelNoise, middle_line
 from sting.noise import Noise, check_rms, check_threshold, find_noise, kept_rms
 from sting.reduction import (
@@ -267,7 +267,7 @@ def _moments(points, flux, meta):
     """Weighted means and their uncertainties of the voxels of one bin, each of length 3."""
     total = flux.sum()
     if not total > 0:
-        refuse("streamer_cube", "have positive flux in every bin", f"{total:.3g}", "Raise rms_thresh: the bin holds noise.")
+        refuse("streamer_cube", "have positive flux in every bin", f"{total:.3g}", EMPTY_BIN)
     mean, variance = weighted_moments(points, flux)
     independent = None
     if meta["uncertainty"] == "mean":

@@ -189,7 +189,9 @@ class FitResult(Outcome):
             the value is the same for every rotation axis that fits as well) and ``description``. ``meta`` says in sentences
             whether the orbit is ``bound`` and what depends on the ``axis``.
         """
-        return derived_table(self)
+        table = derived_table(self)
+        table.meta["bound"] = fit_words.bound(self, table.meta["bound"])
+        return table
 
     def profile(self, name, values=None, **keywords):
         """Return the profile likelihood of a parameter or of an element of the orbit: all else is fitted anew at each value.

@@ -10,6 +10,8 @@ from sting.derived import DERIVED
 from sting.parameters import PARAMETERS, ROTATIONS
 from sting.profile import ONE_SIGMA
 
+TWO_SIGMA = 0.9545
+
 _UNKNOWABLE = (
     "inc and pa are not measured by a ballistic fit: they are put in. r0, theta0, phi0, omega and rc hold for these "
     "inc and pa only; energy, angular momentum, eccentricity, semi-latus rectum and periastron hold for all. "
@@ -62,6 +64,22 @@ def _of_minima(minima):
     if n > 1:
         text += f", and the next has a loss larger by {minima['loss'][1] - minima['loss'][0]:.3g}"
     return text + ("; more starts may find a better one." if reached == 1 else ".")
+
+
+def bound(result, words):
+    """Whether the orbit is bound, and how surely: ``words`` of the plain uncertainty if that will do, or else by the profile."""
+    if None in result.near_gaussian.values() or not result.profiler.why_not_gaussian("energy"):
+        return words
+    if not result.profiler.sigma("energy") > 0:
+        return words
+    best = result.profiler.value("energy")
+    side, state, place = (1, "bound", "below") if best < 0 else (-1, "unbound", "above")
+    reached = [side * result.profiler.end("energy", side, level).value >= 0 for level in (ONE_SIGMA, TWO_SIGMA)]
+    if reached[0]:
+        return f"Whether the orbit is bound is open: the best is {state}, but zero energy is within one sigma of it."
+    if reached[1]:
+        return f"The orbit is likely {state}: its energy is between one and two sigma {place} zero."
+    return f"The orbit is {state}: its energy is more than two sigma {place} zero."
 
 
 def user_name(name, result):

@@ -393,8 +393,9 @@ def fit_streamline(
 def _search(initial_opt_params, fixed_params, streamer, distance, options, n_starts, seed, progress, callback):
     """Search for the minima, and fit from the best of them as usual."""
     searches = iterate_minima(initial_opt_params, fixed_params, streamer, distance, n_starts=n_starts, seed=seed, **options)
-    with tqdm(total=n_starts, unit="start", desc="searching", disable=not progress, leave=True) as bar:
+    with tqdm(total=n_starts, unit="start", desc="compiling", disable=not progress, leave=True) as bar:
         for found in searches:
+            bar.set_description("searching", refresh=False)
             bar.set_postfix(loss=f"{found.loss:.5g}", refresh=False)
             bar.update(found.n_done - bar.n)
             fit = partial(iterate_fit, found.params, fixed_params, streamer, distance, **options)

@@ -21,6 +21,10 @@ _PACKAGE = os.path.dirname(__file__) + os.sep
 LONGEST = 300
 
 
+#: What to do about a bin without flux.
+EMPTY_BIN = "Raise rms_thresh (or pass one, where a cube was masked with zeros): the bin holds noise, or nothing."
+
+
 class StingWarning(AstropyUserWarning):
     """Something that the user should know about the data or the fit."""
 
@@ -47,7 +51,8 @@ def warn(message):
 def suggest(name, known):
     """Sentence that names the nearest match of ``name`` among ``known``, or all of them."""
     lower = {text.lower(): text for text in known}
-    close = difflib.get_close_matches(str(name).lower(), lower, n=1)
+    # of one or two letters hardly anything is near
+    close = difflib.get_close_matches(str(name).lower(), lower, n=1) if len(str(name)) > 1 else []
     return f"Did you mean {lower[close[0]]!r}?" if close else f"Known are {', '.join(known)}."
 
 

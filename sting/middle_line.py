@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import fft
 
-from sting.messages import refuse
+from sting.messages import EMPTY_BIN, refuse
 
 FWHM = math.sqrt(8 * math.log(2))
 
@@ -112,7 +112,7 @@ def middle_line(points, flux, d, bins, noise, cell):
     weight = flux - limit
     excess = weight - limit * np.log(flux / limit) if limit else flux
     if not min(np.bincount(bins, weight)) > 0:
-        refuse("streamer_cube", "have positive flux in every bin", "none in one", "Raise rms_thresh: the bin holds noise.")
+        refuse("streamer_cube", "have positive flux in every bin", "none in one", EMPTY_BIN)
     least = np.array([cell[0], cell[0], cell[1]]) ** 2 / 12
     blur = np.sqrt(np.maximum(_blur(points, weight, excess, d, bins), least))
     gain = 1 - limit / flux if limit else np.ones(len(flux))

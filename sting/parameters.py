@@ -94,6 +94,9 @@ class Parameter:
 #: A value is taken to lie on a bound that it misses by this fraction: degrees are not radians to the last bit.
 ROUNDING = 1e-13
 
+#: Radians beyond which a number without a unit is taken for one of degrees: a turn, and what rounding makes of it.
+TURN = 2 * math.pi * (1 + 1e-9)
+
 #: Parameters whose support includes its lower end.
 ZERO_ALLOWED = ("v_r0", "rmin")
 
@@ -178,11 +181,11 @@ def to_internal(name, value):
 
 def _internal_values(name, argument, value):
     """Array of internal values of a number, Quantity or sequence of either."""
-    unit = PARAMETERS[name].unit
+    unit, given = PARAMETERS[name].unit, value
     try:
         value = u.Quantity(value, dtype=float) if _has_unit(value) else u.Quantity(np.asarray(value, dtype=float), unit)
         # an angular speed is written as 1/s or as rad/s
-        return value.to_value(unit, equivalencies=u.dimensionless_angles() if name == "omega" else [])
+        value = value.to_value(unit, equivalencies=u.dimensionless_angles() if name == "omega" else [])
     except u.UnitsError:
         refuse(
             argument,
@@ -199,6 +202,11 @@ def _internal_values(name, argument, value):
             f"Write for example 1.0 * u.Unit({unit.to_string()!r}).",
             TypeError,
         )
+    if unit == u.rad and not _has_unit(given) and np.abs(value, where=np.isfinite(value), out=np.zeros_like(value)).max() > TURN:
+        refuse(
+            argument, "be in radians if it has no unit", given, f"More than a turn: write {given} * u.deg if it is in degrees."
+        )
+    return value
 
 
 def _has_unit(value):

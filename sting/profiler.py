@@ -315,6 +315,8 @@ class Profiler(Plain):
                 break
             if abs(rise - root) < FOUND * root:
                 held = place.held + outward * (root**2 - rise**2) / slope if slope > 0 else place.held
+                # the last bit, which is to first order, must not lead beyond a bound
+                held = min(held, limit) if outward > 0 else max(held, limit)
                 return End(natural(name, held), REACHED, tuple(places))
             if rise > root:
                 outer, far = place, rise

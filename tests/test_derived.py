@@ -100,6 +100,28 @@ class TestTable:
         # of fixed parameters alone: no sigma to count in
         assert per_emb_50.derived().meta["bound"] == "The orbit is unbound: its energy is above zero."
 
+    @pytest.mark.parametrize(("v_r0", "seed", "spread"), [(0.25, 0, 0.5), (1.0, 0, 1.0), (0.25, 1, 0.5)])
+    def test_bound_where_sigma_will_not_do(self, v_r0, seed, spread):
+        """The sentence says what the profile of the energy says, which the table shows, and not the plain sigma."""
+        truth = TRUTH | {"v_r0": v_r0 * u.km / u.s}
+        sigma = (spread * u.arcsec, spread * u.arcsec, 0.2 * spread * u.km / u.s)
+        points = synthetic.make_streamer_points(truth, n_elements=12, sigma=sigma, seed=seed)
+        free = ("r0", "theta0", "phi0", "v_r0", "omega", "mass")
+        fixed = {name: value for name, value in truth.items() if name not in free}
+        quiet = {"optimizer": "lbfgs", "save_folder": None, "progress": False}
+        start = {name: truth[name] for name in free}
+        found = fit_streamline(start, fixed, points, 293, priors={"mass": (4.0, 0.4) * u.Msun}, **quiet)
+        assert found.profiler.why_not_gaussian("energy")
+        said = found.derived().meta["bound"]
+        assert said in found.summary()
+        holds_zero = []
+        for level in (0.6827, 0.9545):
+            ends = found.profile("energy", level=level)
+            holds_zero.append(ends.lower.value < 0 < ends.upper.value)
+        assert holds_zero[0] == ("is open" in said)
+        assert (holds_zero == [False, True]) == ("likely" in said)
+        assert (not any(holds_zero)) == ("more than two sigma" in said)
+
     def test_where_the_axis_is_from(self, result, flat):
         words = result.derived().meta["axis"]
         assert "any_axis False hold for this rotation axis only" in words

@@ -417,6 +417,18 @@ class TestOfAFit:
         assert axis_of("r0", [2800] * u.au) == (1, "$r_0$ ($\\mathrm{au}$)")
 
 
+class TestNotebook:
+    def test_a_figure_shows_itself(self, streamer):
+        """As the last line of a cell, whether or not pyplot has been told of notebooks."""
+        assert outputs.plot_vel_radius(streamer=streamer)._repr_png_().startswith(b"\x89PNG")
+
+    def test_without_data_the_whole_map_is_shown(self, moment, scene):
+        ax = outputs.plot_morphology(image=moment, star_position=scene.star_position).axes[0]
+        n_y, n_x = moment.shape
+        assert ax.get_xlim()[0] < 0 < n_x - 1 < ax.get_xlim()[1]
+        assert ax.get_ylim()[0] < 0 < n_y - 1 < ax.get_ylim()[1]
+
+
 class TestErrors:
     @pytest.mark.parametrize(
         ("image", "words"),

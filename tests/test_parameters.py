@@ -453,3 +453,19 @@ def test_the_form_can_fail():
 def test_the_front_door_refuses_likewise():
     with pytest.raises(ValueError, match=r"^'r0' must be positive; got -5 AU\."):
         streamline(fixed(r0=-5 * u.au), distance=100)
+
+
+class TestDegreesWithoutAUnit:
+    @pytest.mark.parametrize(("name", "value"), [("pa", 194), ("inc", -45), ("theta0", 52.0), ("phi0", 361)])
+    def test_are_refused(self, name, value):
+        words = f"'{name}' must be in radians if it has no unit; got {value}. More than a turn: write {value} \\* u.deg"
+        with pytest.raises(ValueError, match=words):
+            to_internal(name, value)
+
+    @pytest.mark.parametrize("value", [0, -3.1, 2 * np.pi])
+    def test_radians_are_taken(self, value):
+        assert to_internal("pa", value) == value
+
+    def test_in_priors_and_bounds(self):
+        with pytest.raises(ValueError, match="must be in radians if it has no unit"):
+            parse_priors({"pa": (194, 5)}, ["pa"])

@@ -63,6 +63,17 @@ class TestParabola:
             assert found.lower.value == pytest.approx(value - root * sigma, abs=1e-3 * sigma)
             assert found.upper.value == pytest.approx(value + root * sigma, abs=1e-3 * sigma)
 
+    @pytest.mark.parametrize("beyond", [-0.015, -0.005, 0.005])
+    def test_never_passes_a_bound(self, linear, beyond):
+        """Where the bound is next to the end, the last bit is a guess to first order."""
+        value, sigma = linear.best_opt_params["v_lsr"], linear.param_errors["v_lsr"]
+        bounds = {"v_lsr": u.Quantity([value - (1 + beyond) * sigma, value + (1 + beyond) * sigma])}
+        found = fit(["v_lsr"], points_of(sky=0.02), TRUTH | {"v_lsr": value}, param_bounds=bounds).profile("v_lsr")
+        assert found.lower >= bounds["v_lsr"][0] * (1 - 1e-12)
+        assert found.upper <= bounds["v_lsr"][1] * (1 + 1e-12)
+        if beyond > 0:
+            np.testing.assert_allclose([found.lower.value, found.upper.value], (value + [-1, 1] * sigma).value, atol=1e-3)
+
     def test_loss_is_the_parabola(self, linear):
         found = linear.profile("v_lsr", n=9)
         off = (found.values - linear.best_opt_params["v_lsr"]) / linear.param_errors["v_lsr"]

@@ -182,7 +182,7 @@ class ExplorerState(Fitting):
         if self.result is None:
             refuse("result", "exist before it is saved", "no fit", "Run a fit first.", RuntimeError)
         folder = Path(folder)
-        written = outputs.save_results(self.result, self.fitted_streamer, folder)
+        written = outputs.save_results(self.result, self.fitted_streamer, folder, progress=False)
         write_text(folder / "explorer.py", self.to_script())
         self.save_state(folder / "explorer.json")
         written += [folder / "explorer.py", folder / "explorer.json"]

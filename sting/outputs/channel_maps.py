@@ -3,12 +3,11 @@
 import math
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from sting.cubes import KMS, beam_axes, channels_between, open_cube, positions, quantity, sky_offsets, to_velocity
+from sting.cubes import KMS, beam_axes, channels_between, open_cube, quantity, to_velocity
 from sting.messages import check_whole, named_keywords, refuse
 from sting.outputs.sky import check_star, draw_beam, draw_scale_bar, label_sky, offset_transform, places_of, set_window, window_of
-from sting.outputs.style import EMISSION, MODEL, POINTS, STAR, intensity_label
+from sting.outputs.style import EMISSION, MODEL, POINTS, STAR, Picture, intensity_label
 
 __all__ = ["plot_channel_maps"]
 
@@ -113,7 +112,7 @@ def _grid(n_rows, n_columns, title):
     """Figure, and a grid of panels that touch, with a column for the colour bar."""
     left, right, bottom, top = 1.05, 0.75, 0.6, 0.4 if title else 0.1
     width, height = left + PANEL * n_columns + 0.2 + right, bottom + PANEL * n_rows + top
-    figure = Figure(figsize=(width, height))
+    figure = Picture(figsize=(width, height))
     inside = {"left": left / width, "right": 1 - right / width, "bottom": bottom / height, "top": 1 - top / height}
     ratios = {"width_ratios": [PANEL] * n_columns + [0.12]}
     grid = figure.add_gridspec(n_rows, n_columns + 1, wspace=0.05, hspace=0.05, **ratios, **inside)
@@ -156,11 +155,9 @@ def _mean(cube, group):
 
 def _window(cube, star, path, streamer):
     """What the panels show: the surroundings of the streamer, or of the model, or the field."""
-    if streamer is not None or path is not None:
-        return window_of(*places_of(path, streamer), margin=0.4)
-    n_y, n_x = cube.shape[1:]
-    corners = np.array([[0, n_x - 1, 0, n_x - 1], [0, 0, n_y - 1, n_y - 1]])
-    return window_of(*sky_offsets(star, positions(cube.wcs.celestial, corners)), margin=0)
+    is_field = streamer is None and path is None
+    places = places_of(path, streamer, star, cube.wcs.celestial, cube.shape[1:])
+    return window_of(*places, margin=0 if is_field else 0.4)
 
 
 def _draw_model(ax, path, low, high, transform):

@@ -1,11 +1,10 @@
 """The corner plot: every free parameter against every other."""
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from sting.diagnostics import unwind
 from sting.messages import named_keywords, refuse, suggest
-from sting.outputs.style import DATA, MODEL, axis_of
+from sting.outputs.style import DATA, MODEL, Picture, axis_of
 from sting.parameters import PARAMETERS
 
 __all__ = ["plot_corner"]
@@ -65,7 +64,7 @@ def plot_corner(result, *, fit=None, names=None, truth=None):
     draws = {n: unwind(table[n].value, 360.0) if PARAMETERS[n].period else table[n].value for n in names}
     axes = {n: axis_of(n, table[n]) for n in names}
     size = 1.9 * len(names) + 0.8
-    figure = Figure(figsize=(size, size))
+    figure = Picture(figsize=(size, size))
     corner.corner(
         np.transpose([draws[n] / axes[n][0] for n in names]),
         fig=figure,

@@ -4,13 +4,12 @@ import math
 
 import numpy as np
 from astropy import units as u
-from matplotlib.figure import Figure
 
 from sting.diagnostics import unwind
 from sting.messages import named_keywords, refuse
 from sting.outputs.morphology import plot_morphology
 from sting.outputs.sky import open_image, sky_wcs
-from sting.outputs.style import DATA, MODEL, SAMPLES, add_legend, axis_of, new_axes
+from sting.outputs.style import DATA, MODEL, SAMPLES, Picture, add_legend, axis_of, new_axes
 from sting.outputs.velocity_plots import plot_vel_radius
 from sting.parameters import PARAMETERS
 
@@ -107,7 +106,7 @@ def plot_param_optimisation_history(result, *, title=None):
     n = len(result.names)
     columns = 1 if n == 1 else 2
     rows = math.ceil(n / columns)
-    figure = Figure(figsize=(3.6 * columns, 1.5 * rows + 0.6), layout="constrained")
+    figure = Picture(figsize=(3.6 * columns, 1.5 * rows + 0.6), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, sharex=True).T.ravel()
     for ax, name in zip(axes, result.names, strict=False):
         values = history[name]
@@ -339,7 +338,7 @@ def plot_streamline_covariance_samples(result, streamer=None, *, n_samples=100, 
     2
     """
     image = open_image(image)
-    figure = Figure(figsize=(11 if image is None else 12, 5), layout="constrained")
+    figure = Picture(figsize=(11 if image is None else 12, 5), layout="constrained")
     figure.get_layout_engine().set(wspace=0.04)
     grid = figure.add_gridspec(1, 2, width_ratios=(1, 1.2))
     wcs = sky_wcs(image, streamer)

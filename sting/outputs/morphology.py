@@ -98,7 +98,9 @@ def plot_morphology(
     figure, ax = new_axes(ax, SIZE if image is None else SIZE_WITH_BAR, **({} if wcs is None else {"projection": wcs}))
     transform = offset_transform(ax, star)
     shown = window_shown(ax, transform) if ax.images or ax.collections else None
-    window = shown or window_of(*places_of(None if result is None else result.streamline(), streamer))
+    field = () if image is None else (star, image.wcs, image.values.shape)
+    places = places_of(None if result is None else result.streamline(), streamer, *field)
+    window = shown or window_of(*places)
     if image is not None:
         figure.colorbar(draw_image(ax, image, star), ax=ax, pad=0.02, label=image_label(image))
     _draw_sky(ax, transform, result, streamer, samples, has_image=image is not None or shown is not None)

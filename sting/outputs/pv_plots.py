@@ -14,8 +14,8 @@ def plot_pv_cut(cut, streamer=None, streamline=None, *, v_lsr=None, ax=None, tit
     """Draw a position-velocity cut, with the points of a streamer and a model streamline over it.
 
     With a streamer, the velocities around its voxels are shown, without one all. Points and model are drawn at the nearest place
-    on the path. What lies outside the strip that the image averages is drawn faintly: hollow points, a dotted line. The cross in the
-    corner is the resolution: the beam (the geometric mean of its axes) and the channel.
+    on the path. What lies outside the strip that the image averages is drawn faintly: hollow points, a dotted line. The cross in
+    the corner is the resolution: the beam (the geometric mean of its axes) and the channel.
 
     Parameters
     ----------

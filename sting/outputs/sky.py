@@ -12,7 +12,7 @@ from astropy.wcs.utils import celestial_frame_to_wcs, wcs_to_celestial_frame
 from matplotlib.patches import Ellipse
 from matplotlib.transforms import Affine2D
 
-from sting.cubes import equatorial, sky_position
+from sting.cubes import equatorial, positions, sky_offsets, sky_position
 from sting.maps import Map, open_map
 from sting.messages import refuse
 from sting.outputs.style import EMISSION_ALONE, intensity_label
@@ -49,8 +49,18 @@ def _per_kms(image):
 
 def image_label(image):
     """What a map is of."""
+    if _is_velocity(image):
+        return intensity_label(image.unit, "velocity")
     integrated = "km / s" in str(image.unit) or "km s" in str(image.unit)
     return intensity_label(image.unit, "integrated intensity" if integrated else "intensity")
+
+
+def _is_velocity(image):
+    """Whether it is a map of velocities, such as ``cube.moment1()``."""
+    try:
+        return u.Unit(image.unit).is_equivalent(u.km / u.s)
+    except (TypeError, ValueError):
+        return False
 
 
 def check_star(star_position, *others):
@@ -114,13 +124,16 @@ def label_sky(ax, title=None):
         coordinate.display_minor_ticks(True)
 
 
-def places_of(path, streamer):
-    """Offsets that a figure has to show: those of the data, as a model may start far outside."""
+def places_of(path, streamer, star=None, wcs=None, shape=None):
+    """Offsets that a figure has to show: those of the data, as a model may start far outside; or of a map its corners."""
     if streamer is not None:
         return streamer.pc_coords[:2]
-    if path is None:
+    if path is not None:
+        return path.ra.value, path.dec.value
+    if wcs is None:
         return np.array([-5.0, 5.0]), np.array([-5.0, 5.0])
-    return path.ra.value, path.dec.value
+    n_y, n_x = shape
+    return sky_offsets(star, positions(wcs, np.array([[0, n_x - 1, 0, n_x - 1], [0, 0, n_y - 1, n_y - 1]])))
 
 
 def window_of(ra, dec, margin=0.16):
@@ -152,8 +165,11 @@ def window_shown(ax, transform):
 def draw_image(ax, image, star):
     """Draw a map into axes that show the sky, its own or others, or into plain ones of offsets."""
     values = image.values
-    low, high = min(0.0, np.nanpercentile(values, 5)), np.nanmax(values)
-    limits = {"vmin": low, "vmax": high, "cmap": EMISSION_ALONE, "zorder": 0}
+    if _is_velocity(image):
+        low, high, colours = *np.nanpercentile(values, (2, 98)), "RdYlBu_r"
+    else:
+        low, high, colours = min(0.0, np.nanpercentile(values, 5)), np.nanmax(values), EMISSION_ALONE
+    limits = {"vmin": low, "vmax": high, "cmap": colours, "zorder": 0}
     if isinstance(ax, WCSAxes) and ax.wcs.celestial.wcs.compare(image.wcs.wcs):
         return ax.imshow(values, origin="lower", interpolation="nearest", **limits)
     y, x = np.indices(np.array(values.shape) + 1) - 0.5

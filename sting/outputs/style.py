@@ -26,11 +26,18 @@ EMISSION_ALONE = EMISSION.with_extremes(bad=(1, 1, 1, 0))
 POINTS = {"fmt": "o", "color": DATA, "ms": 4, "lw": 1, "zorder": 5}
 
 
+class Picture(Figure):
+    """A figure that shows itself in a notebook, as the last line of a cell, with or without ``%matplotlib inline``."""
+
+    def _repr_png_(self):
+        return _png(self)
+
+
 def new_axes(ax, size, **keywords):
     """Figure and axes to draw into: those given, or new ones of ``size`` inches."""
     if ax is not None:
         return ax.figure, ax
-    figure = Figure(figsize=size, layout="constrained")
+    figure = Picture(figsize=size, layout="constrained")
     return figure, figure.add_subplot(**keywords)
 
 

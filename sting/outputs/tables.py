@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from tqdm.auto import tqdm
 
 from sting.messages import refuse
 from sting.profile import ONE_SIGMA
@@ -123,7 +124,7 @@ def save_results(result, streamer, folder="sting_results", *, v_lsr=None, show=F
     films : bool, optional
         Whether to write films of the fit by epoch as well, as GIF.
     progress : bool, optional
-        Whether to show a progress bar while the films are made.
+        Whether to show a progress bar while figures and films are made.
 
     Returns
     -------
@@ -144,7 +145,7 @@ def save_results(result, streamer, folder="sting_results", *, v_lsr=None, show=F
     if folder is not None:
         check_folder(folder)
     figures = _figures(result, streamer, v_lsr)
-    written = _save(folder, show, figures, lambda temporary: _write_fit(result, temporary))
+    written = _save(folder, show, figures, lambda temporary: _write_fit(result, temporary), progress)
     # the films come last: whoever will not wait for them has all else
     return written + _write_films({"": result}, {"": streamer}, folder, v_lsr, progress) if films and written else written
 
@@ -165,7 +166,7 @@ def save_joint_results(result, streamers, folder="sting_results", *, show=False,
     films : bool, optional
         Whether to write films of each streamer by epoch as well, as GIF.
     progress : bool, optional
-        Whether to show a progress bar while the films are made.
+        Whether to show a progress bar while figures and films are made.
 
     Returns
     -------
@@ -194,7 +195,7 @@ def save_joint_results(result, streamers, folder="sting_results", *, show=False,
     figures = {"loss_history.png": plot_loss(result)}
     for name, fit in result.fits.items():
         figures |= {f"{name}/{file}": figure for file, figure in _figures(fit, streamers[name], None).items()}
-    written = _save(folder, show, figures, lambda temporary: _write_joint_fit(result, temporary))
+    written = _save(folder, show, figures, lambda temporary: _write_joint_fit(result, temporary), progress)
     return written + _write_films(result.fits, streamers, folder, None, progress) if films and written else written
 
 
@@ -246,7 +247,7 @@ def _write_joint_fit(result, folder):
         _write_tables(fit, folder / name)
 
 
-def _save(folder, show, figures, write):
+def _save(folder, show, figures, write, progress):
     """Show figures; write them and what ``write`` writes into a temporary folder, and move all into place."""
     if show:
         from sting.outputs import style
@@ -259,7 +260,8 @@ def _save(folder, show, figures, write):
     with tempfile.TemporaryDirectory(dir=folder, prefix=".sting-") as name:
         temporary = Path(name)
         write(temporary)
-        for file, figure in figures.items():
+        words = f"writing to {folder}"
+        for file, figure in tqdm(figures.items(), unit="figure", desc=words, disable=not progress, leave=True):
             figure.savefig(temporary / file, dpi=200)
         written = sorted(path.relative_to(temporary) for path in temporary.rglob("*") if path.is_file())
         for file in written:

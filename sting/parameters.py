@@ -94,8 +94,8 @@ class Parameter:
 #: A value is taken to lie on a bound that it misses by this fraction: degrees are not radians to the last bit.
 ROUNDING = 1e-13
 
-#: Radians beyond which a number without a unit is taken for one of degrees: a turn, and what rounding makes of it.
-TURN = 2 * math.pi * (1 + 1e-9)
+#: Radians beyond which a number without a unit is taken for one of degrees: nobody counts three turns.
+MOST_RADIANS = 6 * math.pi
 
 #: Parameters whose support includes its lower end.
 ZERO_ALLOWED = ("v_r0", "rmin")
@@ -202,10 +202,12 @@ def _internal_values(name, argument, value):
             f"Write for example 1.0 * u.Unit({unit.to_string()!r}).",
             TypeError,
         )
-    if unit == u.rad and not _has_unit(given) and np.abs(value, where=np.isfinite(value), out=np.zeros_like(value)).max() > TURN:
-        refuse(
-            argument, "be in radians if it has no unit", given, f"More than a turn: write {given} * u.deg if it is in degrees."
-        )
+    if (
+        unit == u.rad
+        and not _has_unit(given)
+        and np.abs(value, where=np.isfinite(value), out=np.zeros_like(value)).max() > MOST_RADIANS
+    ):
+        refuse(argument, "be in radians if it has no unit", given, f"Write {given} * u.deg if it is in degrees.")
     return value
 
 

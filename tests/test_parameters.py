@@ -458,11 +458,11 @@ def test_the_front_door_refuses_likewise():
 class TestDegreesWithoutAUnit:
     @pytest.mark.parametrize(("name", "value"), [("pa", 194), ("inc", -45), ("theta0", 52.0), ("phi0", 361)])
     def test_are_refused(self, name, value):
-        words = f"'{name}' must be in radians if it has no unit; got {value}. More than a turn: write {value} \\* u.deg"
+        words = f"'{name}' must be in radians if it has no unit; got {value}. Write {value} \\* u.deg if it is in degrees"
         with pytest.raises(ValueError, match=words):
             to_internal(name, value)
 
-    @pytest.mark.parametrize("value", [0, -3.1, 2 * np.pi])
+    @pytest.mark.parametrize("value", [0, -3.1, 2 * np.pi, 16])
     def test_radians_are_taken(self, value):
         assert to_internal("pa", value) == value
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import re
 import subprocess
 import sys
@@ -294,7 +293,6 @@ def assert_script_repeats(nb, script, folder):
     run = subprocess.run(
         [sys.executable, "-c", code],
         cwd=folder,
-        env=os.environ | nb.server.cache,
         capture_output=True,
         text=True,
         timeout=300,

@@ -26,7 +26,9 @@ class LiveLayer(anywidget.AnyWidget):
         self.on_msg(self._on_message)
 
     def _on_message(self, _, content, buffers):
-        self.attached = content["attached"]
+        """Hear what the browser says again and again until it is answered: messages are lost at times, either way."""
+        self.attached = content.get("attached", self.attached)
+        self.send_state(content.get("wanted", "attached"))
 
     def draw(self, panels, moved=None):
         """Send the live lines to the browser, in one message.

@@ -45,6 +45,11 @@ function paint(c, line, a, k, n) {
 function render({ model, el }) {
   const layers = new Map();
   let said = 0;
+  function say(words) {
+    if (Date.now() - said < 1000) return;
+    said = Date.now();
+    model.send(words);
+  }
   el.style.display = 'none';
   const root = () => el.closest('.sting-explorer');
   function attach(name) {
@@ -68,7 +73,7 @@ function render({ model, el }) {
   }
   function draw() {
     const view = model.get('xy'), lines = model.get('lines');
-    if (!view || !view.byteLength) return;
+    if (!view || !view.byteLength) { say({ wanted: ['lines', 'xy'] }); return; }
     const a = new Float32Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
     const names = [...new Set(lines.map((line) => line.panel))];
     const found = Object.fromEntries(names.map((name) => [name, attach(name)]));
@@ -84,10 +89,7 @@ function render({ model, el }) {
     const attached = names.filter((name) => found[name]).length;
     // said again until the kernel has heard it: on a busy machine messages are lost at times, and a trait would wait for the
     // answer to the one before
-    if (attached === names.length && model.get('attached') !== attached && Date.now() - said > 1000) {
-      said = Date.now();
-      model.send({ attached });
-    }
+    if (attached === names.length && model.get('attached') !== attached) say({ attached });
   }
   const heard = new WeakSet();
   // what ipywidgets leaves without a name
@@ -121,7 +123,7 @@ function render({ model, el }) {
       return now && (now.resized || now.layer !== before || now.layer.parentElement !== parent);
     };
     // every name is looked at: attaching is what the check is for
-    if (names.filter(isNew).length || model.get('attached') !== names.length) draw();
+    if (!names.length || names.filter(isNew).length || model.get('attached') !== names.length) draw();
   }
   model.on('change:xy', draw);
   const timer = setInterval(check, 200);

@@ -290,8 +290,17 @@ class Notebook:
             if wanted(value) if callable(wanted) else value == wanted:
                 return value
             if time.monotonic() > end:
-                pytest.fail(f"{expression} is {value!r}; the status line says {self.text('status')!r}")
+                pytest.fail(f"{expression} is {value!r}; the status line says {self.text('status')!r}; {self.shown()}")
             self.page.wait_for_timeout(50)
+
+    def shown(self):
+        """What of explorers the page has, for a test that fails."""
+        counts = self.page.evaluate(
+            """() => sting.roots().map((root) => ['.sting-panel', '.jupyter-matplotlib-canvas-div', '.sting-live'].map(
+                 (name) => root.querySelectorAll(name).length))"""
+        )
+        outputs = self.page.evaluate("() => window.book.content.widgets.map((cell) => cell.node.innerText.slice(-200))")
+        return f"panels, canvases and layers of each explorer {counts}; errors {self.errors}; cells end in {outputs}"
 
     # -- pictures ---------------------------------------------------------------------------------------------------------
 

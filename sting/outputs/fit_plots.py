@@ -26,10 +26,11 @@ __all__ = [
 LOOKS = (("o", DATA), ("s", MODEL), ("^", SAMPLES))
 
 
-def _check_fit(result, what):
-    """Refuse draws where the history or the residuals of a fit are needed."""
-    if not hasattr(result, "history"):
-        refuse("result", f"be a fit, which has {what}", repr(result), "Pass the result of fit_streamline.", TypeError)
+def _check_one(result, method):
+    """Refuse what has no such method: draws, and joint fits as a whole."""
+    if not hasattr(result, method):
+        cure = "Pass the result of fit_streamline, or of a joint fit one streamer's, joint['name']."
+        refuse("result", "be the fit of one streamer", type(result).__name__, cure, TypeError)
 
 
 def _symbol(name):
@@ -64,7 +65,8 @@ def plot_loss(result, *, ax=None, title=None):
     >>> figure.axes[0].get_xlabel()
     'epoch'
     """
-    _check_fit(result, "a history")
+    if not hasattr(result, "history"):
+        refuse("result", "be a fit, which has a history", repr(result), "Pass the result of fit_streamline.", TypeError)
     figure, ax = new_axes(ax, (6.4, 3.2))
     ax.plot(result.loss_history, color=DATA, lw=1.5)
     ax.plot(result.best_epoch, result.loss, "o", color=MODEL, label=f"best: {result.loss:.4g} at epoch {result.best_epoch}")
@@ -99,9 +101,7 @@ def plot_param_optimisation_history(result, *, title=None):
     >>> len(figure.axes)
     1
     """
-    if not hasattr(result, "parameter_history"):
-        cure = "Pass the result of fit_streamline, or of a joint fit one streamer's, joint['name']."
-        refuse("result", "be the fit of one streamer", type(result).__name__, cure, TypeError)
+    _check_one(result, "parameter_history")
     history = result.parameter_history()
     n = len(result.names)
     columns = 1 if n == 1 else 2
@@ -155,9 +155,7 @@ def plot_residuals(result, *, ax=None, title=None):
     >>> figure.axes[0].get_ylabel()
     '(data − model) / σ'
     """
-    if not hasattr(result, "residuals"):
-        cure = "Pass the result of fit_streamline, or of a joint fit one streamer's, joint['name']."
-        refuse("result", "be the fit of one streamer", type(result).__name__, cure, TypeError)
+    _check_one(result, "residuals")
     figure, ax = new_axes(ax, (6.4, 3.2))
     table = result.residuals()
     *names, radius = table.colnames

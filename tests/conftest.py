@@ -2,7 +2,6 @@
 
 import gc
 import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +12,6 @@ from hypothesis import HealthCheck, settings
 
 # before anything imports matplotlib: the tests draw into files only
 os.environ.setdefault("MPLBACKEND", "Agg")
-
-# notebooks, kernels of the browser and commands are processes of their own: what one has compiled, the next one reads
-# (set before anything imports jax; the folder goes when the tests end)
-_COMPILED = tempfile.TemporaryDirectory(prefix="sting-tests-")
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _COMPILED.name)
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
 # the first example compiles, so no deadline; derandomised, so that CI does not fail by chance
 settings.register_profile(

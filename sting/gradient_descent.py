@@ -233,11 +233,11 @@ def fit_streamline(
     fixed_params,
     streamer,
     distance=None,
-    learning_rate=0.005,
+    learning_rate=None,
     param_bounds=None,
     n_epochs=1000,
-    beta1=0.9,
-    beta2=0.999,
+    beta1=None,
+    beta2=None,
     info_every=100,
     loss_threshold=None,
     loss_threshold_epochs=1,
@@ -251,7 +251,7 @@ def fit_streamline(
     show_plots=False,
     *,
     matching="nearest",
-    optimizer="adam",
+    optimizer=None,
     progress=True,
     callback=None,
     n_starts=1,
@@ -275,13 +275,14 @@ def fit_streamline(
     distance : `~astropy.units.Quantity` or float
         Distance of the star, a number being in pc.
     learning_rate : float, optional
-        Step of Adam in optimiser coordinates, in which the range between two bounds is 1.
+        Step of Adam in optimiser coordinates, in which the range between two bounds is 1: 0.005, unless given. Giving it, or one
+        of the decay rates, chooses Adam.
     param_bounds : dict, optional
         Parameter name to (lower, upper). Bounded parameters approach their bounds and never pass them.
     n_epochs : int, optional
         Epochs at the most.
     beta1, beta2 : float, optional
-        Decay rates of Adam's moments.
+        Decay rates of Adam's moments: 0.9 and 0.999, unless given.
     info_every : int, optional
         Update the progress bar at least every so many epochs; 0 shows none.
     loss_threshold : float, optional
@@ -307,8 +308,9 @@ def fit_streamline(
         Whether to show the figures.
     matching : {"nearest", "stretch"}, optional
         Which model point a data point is compared to: the nearest on the curve in units of the uncertainties, or STING's choice.
-    optimizer : {"adam", "lbfgs"}, optional
-        Adam, or L-BFGS, which ends in a minimum in far fewer epochs.
+    optimizer : {"lm", "lbfgs", "adam"}, optional
+        Levenberg and Marquardt's method, which ends in a minimum in the fewest epochs, or L-BFGS or Adam of Optax. By default
+        ``"lm"``, but ``"adam"`` for ``matching="stretch"``.
     progress : bool, optional
         Whether to show a progress bar.
     callback : callable, optional

@@ -10,14 +10,17 @@ from sting.messages import check_choice, in_float64, named_keywords, refuse
 from sting.parameters import PARAMETERS, ROTATIONS, check_distance, check_parameters, parse_bounds, parse_priors, rotation_name
 
 MATCHINGS = ("nearest", "stretch")
-OPTIMIZERS = ("adam", "lbfgs")
+OPTIMIZERS = ("lm", "lbfgs", "adam")
 LOSS_METHODS = (0, 1)
 
 #: Smallest mu in the optimiser.
 SMALLEST_MU = 1e-6
 
+#: What Adam does if it is not told otherwise, as in STING.
+ADAM = {"learning_rate": 0.005, "beta1": 0.9, "beta2": 0.999}
+
 #: Inverse width of the corners at the bounds, in units of the range between them, see `sting.core.transforms`.
-SHARPNESS = {"adam": 1e4, "lbfgs": 1e2}
+SHARPNESS = {"adam": 1e4, "lbfgs": 1e2, "lm": 1e2}
 
 #: How far inside a bound Adam is put that passed it, see `sting.core.transforms.project`. STING cuts mu off, with no gradient
 #: left, and the place where its descent ends depends on that.
@@ -164,11 +167,11 @@ def state_fit(
     fixed,
     distance,
     *,
-    learning_rate=0.005,
+    learning_rate=None,
     param_bounds=None,
     n_epochs=1000,
-    beta1=0.9,
-    beta2=0.999,
+    beta1=None,
+    beta2=None,
     info_every=100,
     loss_threshold=None,
     loss_threshold_epochs=1,
@@ -178,7 +181,7 @@ def state_fit(
     loss_method=1,
     priors=None,
     matching="nearest",
-    optimizer="adam",
+    optimizer=None,
     keep_rotation=False,
 ):
     """Check everything about a fit but its data: the keywords are those of `~sting.gradient_descent.fit_streamline`.
@@ -189,6 +192,8 @@ def state_fit(
     """
     if not initial:
         refuse("initial_opt_params", "hold at least one parameter", "none", "Move one out of fixed_params, or call streamline().")
+    of_adam = {"learning_rate": learning_rate, "beta1": beta1, "beta2": beta2}
+    optimizer = _choose_optimizer(optimizer, matching, of_adam)
     model = state_model(
         initial,
         fixed,
@@ -200,8 +205,9 @@ def state_fit(
         optimizer=optimizer,
         keep_rotation=keep_rotation,
     )
+    of_adam = {name: ADAM[name] if value is None else value for name, value in of_adam.items()}
     positive = {
-        "learning_rate": learning_rate,
+        "learning_rate": of_adam["learning_rate"],
         "n_epochs": n_epochs,
         "loss_threshold_epochs": loss_threshold_epochs,
         "gradient_tol_epochs": gradient_tol_epochs,
@@ -210,21 +216,26 @@ def state_fit(
     for name, value in positive.items():
         if not (np.isscalar(value) and np.isreal(value) and np.isfinite(value) and value > 0):
             refuse(name, "be a positive number", repr(value), "Leave it out for the default.")
-    for name, value in {"beta1": beta1, "beta2": beta2}.items():
-        if not (np.isscalar(value) and 0 <= value < 1):
-            refuse(name, "lie in [0, 1)", repr(value), "Leave it out for the default.")
-    # L-BFGS improves by ever smaller amounts where Adam oscillates: it stops when the gain is below what matters
-    is_lbfgs = optimizer == "lbfgs"
-    options = {
-        "learning_rate": np.float64(learning_rate),
-        "beta1": np.float64(beta1),
-        "beta2": np.float64(beta2),
+    for name in ("beta1", "beta2"):
+        if not (np.isscalar(of_adam[name]) and 0 <= of_adam[name] < 1):
+            refuse(name, "lie in [0, 1)", repr(of_adam[name]), "Leave it out for the default.")
+    # Adam oscillates; the others improve by ever smaller amounts, and stop when the gain is below what matters
+    is_adam = optimizer == "adam"
+    options = {name: np.float64(value) for name, value in of_adam.items()} | {
         "n_epochs": np.int64(n_epochs),
         "loss_threshold": np.float64(-np.inf if loss_threshold is None else loss_threshold),
         "loss_threshold_epochs": np.int64(loss_threshold_epochs),
         "gradient_tol": np.float64(0.0 if gradient_tol is None else gradient_tol),
         "gradient_tol_epochs": np.int64(gradient_tol_epochs),
-        "patience": np.int64(min(early_stopping_patience, 10) if is_lbfgs else early_stopping_patience),
-        "loss_rtol": np.float64(1e-9 if is_lbfgs else 0.0),
+        "patience": np.int64(early_stopping_patience if is_adam else min(early_stopping_patience, 10)),
+        "loss_rtol": np.float64(0.0 if is_adam else 1e-9),
     }
     return *model, options
+
+
+def _choose_optimizer(optimizer, matching, of_adam):
+    """The optimizer, by default the fastest that ends in a minimum; Adam where it is asked for by what only Adam has."""
+    if optimizer is None:
+        # the loss of the stretch matching has so many kinks that nothing else gets far
+        return "adam" if matching == "stretch" or any(value is not None for value in of_adam.values()) else "lm"
+    return optimizer

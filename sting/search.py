@@ -121,7 +121,7 @@ def iterate_minima(initial_opt_params, fixed_params, streamer, distance, *, n_st
         initial_opt_params, domain = _state_auto(fixed_params, data, distance, keywords)
     else:
         guess, domain = initial_opt_params, {}
-    problem, settings, _, _ = state_fit(initial_opt_params, fixed_params, distance, **keywords | {"optimizer": "lbfgs"})
+    problem, settings, _, _ = state_fit(initial_opt_params, fixed_params, distance, **keywords | {"optimizer": "lm"})
     state_fit(initial_opt_params, fixed_params, distance, **keywords)
     free, fixed = check_parameters(initial_opt_params, fixed_params)
     bounds, priors = parse_bounds(keywords.get("param_bounds"), free), parse_priors(keywords.get("priors"), free)

@@ -1,13 +1,13 @@
 """The whole descent in one compiled program, run in chunks so that a caller can show progress and stop it."""
 
 from enum import IntEnum
-from functools import partial
 
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Float
 
+from sting.core import levenberg
+from sting.core.compiled import compiled
 from sting.core.likelihood import JointSettings, Problem, Settings, loss, loss_and_parts, n_parts
 from sting.core.transforms import project
 
@@ -27,7 +27,10 @@ class Stop(IntEnum):
     BY_CALLER = 6
 
 
-def _solver(settings: Settings, options):
+def _solver(settings, options):
+    # half a second of imports that the method of Levenberg and Marquardt does not need
+    import optax
+
     if settings.optimizer == "adam":
         return optax.adam(options["learning_rate"], b1=options["beta1"], b2=options["beta2"])
     # with optax's own line search, which heeds the curvature: a backtracking one compiles in a third of the time, but gets stuck
@@ -35,18 +38,23 @@ def _solver(settings: Settings, options):
     return optax.lbfgs(memory_size=20)
 
 
-def _evaluate(x, problem, settings):
+def _evaluate(x, solver, problem, settings):
+    """Where the descent stands after an evaluation at ``x``: there, or where it was if that was better and the method heeds it."""
+    if settings.optimizer == "lm":
+        now = levenberg.accept(solver, levenberg.evaluate(x, problem, settings))
+        return now | {"gradient": 2 * now["gradient"]}, now
     (value, parts), gradient = jax.value_and_grad(loss_and_parts, has_aux=True)(x, problem, settings)
-    return {"loss": value, "parts": parts, "gradient": gradient}
+    return {"x": x, "loss": value, "parts": parts, "gradient": gradient}, solver
 
 
 def start(x: Float[Array, " n"], options, settings: Settings | JointSettings):
     """State of a descent before its first evaluation."""
+    x = jnp.asarray(x)
     state = {
-        "x": jnp.asarray(x),
-        "solver": _solver(settings, options).init(jnp.asarray(x)),
+        "x": x,
+        "solver": levenberg.new_centre(x, n_parts(settings)) if settings.optimizer == "lm" else _solver(settings, options).init(x),
         "epoch": jnp.asarray(0),
-        "best": {"x": jnp.asarray(x), "loss": jnp.asarray(jnp.inf), "epoch": jnp.asarray(0)},
+        "best": {"x": x, "loss": jnp.asarray(jnp.inf), "epoch": jnp.asarray(0)},
         "counts": {name: jnp.asarray(0) for name in ("threshold", "gradient", "patience")},
         "stop": jnp.asarray(int(Stop.RUNNING)),
     }
@@ -54,7 +62,11 @@ def start(x: Float[Array, " n"], options, settings: Settings | JointSettings):
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype=leaf.dtype), state)
 
 
-def _update(x, now, solver_state, problem, options, settings):
+def _update(now, solver_state, problem, options, settings):
+    """Place of the next evaluation."""
+    x = now["x"]
+    if settings.optimizer == "lm":
+        return x + levenberg.step(solver_state), solver_state
     solver = _solver(settings, options)
     if settings.optimizer == "adam":
         change, solver_state = solver.update(now["gradient"], solver_state, x)
@@ -67,7 +79,7 @@ def _update(x, now, solver_state, problem, options, settings):
             grad=now["gradient"],
             value_fn=lambda x: loss(x, problem, settings),
         )
-    return project(optax.apply_updates(x, change), problem["support"]), solver_state
+    return project(x + change, problem["support"]), solver_state
 
 
 def _count(condition, count):
@@ -76,8 +88,8 @@ def _count(condition, count):
 
 def _epoch(state, problem, options, settings):
     """One epoch: evaluate, remember the best, decide whether to go on, and move."""
-    x, epoch, best, counts = state["x"], state["epoch"], state["best"], state["counts"]
-    now = _evaluate(x, problem, settings)
+    epoch, best, counts = state["epoch"], state["best"], state["counts"]
+    now, solver = _evaluate(state["x"], state["solver"], problem, settings)
     better = now["loss"] < best["loss"]
     progress = (epoch == 0) | (now["loss"] < best["loss"] - options["loss_rtol"] * jnp.abs(best["loss"]))
     counts = {
@@ -96,14 +108,14 @@ def _epoch(state, problem, options, settings):
         [int(why) for why in (Stop.NOT_FINITE, Stop.LOSS_THRESHOLD, Stop.GRADIENT_TOL, Stop.PATIENCE, Stop.N_EPOCHS)],
         int(Stop.RUNNING),
     ).astype(state["stop"].dtype)
-    new_x, solver_state = _update(x, now, state["solver"], problem, options, settings)
-    row = jnp.concatenate([now["loss"][None], jnp.linalg.norm(now["gradient"])[None], now["parts"], x])
+    x, solver = _update(now, solver, problem, options, settings)
+    row = jnp.concatenate([now["loss"][None], jnp.linalg.norm(now["gradient"])[None], now["parts"], now["x"]])
     return row, {
-        "x": new_x,
-        "solver": solver_state,
+        "x": x,
+        "solver": solver,
         "epoch": epoch + 1,
         "best": {
-            "x": jnp.where(better, x, best["x"]),
+            "x": jnp.where(better, now["x"], best["x"]),
             "loss": jnp.where(better, now["loss"], best["loss"]),
             "epoch": jnp.where(better, epoch, best["epoch"]),
         },
@@ -112,7 +124,7 @@ def _epoch(state, problem, options, settings):
     }
 
 
-@partial(jax.jit, static_argnames="settings")
+@compiled
 def run_chunk(state, problem: Problem, options, settings: Settings | JointSettings):
     """Run up to `CHUNK` epochs.
 

@@ -1,16 +1,15 @@
-"""Many descents side by side in one compiled program: Levenberg and Marquardt's method on the residuals of the loss.
+"""Levenberg and Marquardt's method on the residuals of the loss (Marquardt 1963, doi:10.1137/0111030), and many descents by it.
 
-L-BFGS would do as well for one descent, but its line search takes as long for all as for the slowest of them. Here each iteration
-of each descent is one evaluation of the residuals and their Jacobian, accepted or not.
+Each iteration is one evaluation of the residuals and their Jacobian, accepted or not: no line search, which of many descents side
+by side would take as long for all as for the slowest of them.
 """
-
-from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from sting.core.likelihood import NAMED_PARAMETERS, Problem, Settings, linearise
+from sting.core.compiled import compiled
+from sting.core.likelihood import N_PARTS, NAMED_PARAMETERS, Problem, Settings, linearise
 
 #: Iterations in one call of `run_descents`.
 ITERATIONS = 5
@@ -20,6 +19,9 @@ LEAST_GAIN, NOTHING = 1e-5, 1e-9
 
 #: Damping beyond which a descent is stuck, at a place where the loss has a kink; and below which a promise counts.
 STUCK, FREE_STEP = 1e6, 1.0
+
+#: Damping of the first step, and the smallest.
+FIRST_DAMPING, LEAST_DAMPING = 1e-2, 1e-7
 
 #: What ``ended`` says of a descent: it goes on, it ended in a minimum, or it ended elsewhere.
 RUNNING, CONVERGED, LOST = 0.0, 1.0, 2.0
@@ -39,26 +41,24 @@ def new_descents(x: Float[Array, "m n"], n_residuals: int) -> Descents:
     It holds for each its coordinates, the named parameters, residuals, gradient and curvature there (of half the loss, by the
     rule of Gauss and Newton), its damping, the iterations done, and whether it has ended.
     """
-    m, n = x.shape
-    return {
-        "x": x,
-        "loss": jnp.full(m, jnp.inf),
+    m = len(x)
+    centre = jax.vmap(lambda one: new_centre(one, N_PARTS))(x)
+    return centre | {
         "named": jnp.zeros((m, len(NAMED_PARAMETERS))),
         "residuals": jnp.zeros((m, n_residuals)),
-        "gradient": jnp.zeros((m, n)),
-        "curvature": jnp.zeros((m, n, n)),
-        "damping": jnp.full(m, 1e-2),
         "iterations": jnp.zeros(m),
         "ended": jnp.full(m, RUNNING),
     }
 
 
-def _evaluate(x, problem, settings):
-    found = linearise(x, problem, settings)
+def evaluate(x, problem, settings):
+    """Loss and all that a step needs: gradient and curvature of half the loss, by the rule of Gauss and Newton."""
+    found = linearise.__wrapped__(x, problem, settings)
     residuals, jacobian = found["residuals"], found["d_residuals"]
     return {
         "x": x,
-        "loss": residuals @ residuals,
+        "loss": found["loss"],
+        "parts": found["parts"],
         "named": found["named"],
         "residuals": residuals,
         "gradient": jacobian.T @ residuals,
@@ -66,39 +66,57 @@ def _evaluate(x, problem, settings):
     }
 
 
-def _step(state):
+def new_centre(x: Float[Array, " n"], n_parts: int):
+    """What a descent stands on before its first evaluation, which is better whatever it is."""
+    n = x.size
+    return {
+        "x": x,
+        "loss": jnp.asarray(jnp.inf),
+        "parts": jnp.zeros(n_parts),
+        "gradient": jnp.zeros(n),
+        "curvature": jnp.zeros((n, n)),
+        "damping": jnp.asarray(FIRST_DAMPING),
+    }
+
+
+def accept(centre, now):
+    """Move the centre of a descent to what was evaluated, if that is better, and change its damping."""
+    usable = jnp.isfinite(now["gradient"]).all() & jnp.isfinite(now["curvature"]).all()
+    # a loss that is not a number is no better than any
+    better = usable & (now["loss"] < centre["loss"])
+    damping = jnp.clip(centre["damping"] * jnp.where(better, 0.1, 8.0), LEAST_DAMPING, None)
+    return {name: jnp.where(better, now.get(name, value), value) for name, value in centre.items()} | {"damping": damping}
+
+
+def step(centre):
     """Damped step of Gauss and Newton; what is fixed, or so far in the corner at a bound that it moves nothing, stays."""
-    diagonal = jnp.diag(state["curvature"])
+    diagonal = jnp.diag(centre["curvature"])
     least = NO_CURVATURE * jnp.max(diagonal) + 1e-30
-    matrix = state["curvature"] + jnp.diag(state["damping"] * diagonal + least)
-    change = -jnp.linalg.solve(matrix, state["gradient"])
+    matrix = centre["curvature"] + jnp.diag(centre["damping"] * diagonal + least)
+    change = -jnp.linalg.solve(matrix, centre["gradient"])
     # what runs away, into a corner or along what the data hardly know, goes as far as it may, and the others go along
     short = jnp.abs(change) <= LONGEST_STEP
     longest = jnp.where(short, 0.0, jnp.clip(change, -LONGEST_STEP, LONGEST_STEP))
-    rest = jnp.where(short, state["gradient"] + state["curvature"] @ longest, 0.0)
+    rest = jnp.where(short, centre["gradient"] + centre["curvature"] @ longest, 0.0)
     matrix = jnp.where(short[:, None] & short, matrix, jnp.eye(len(short)))
     return longest + jnp.clip(-jnp.linalg.solve(matrix, rest), -LONGEST_STEP, LONGEST_STEP)
 
 
 def _iterate(state, problem, settings):
-    """One iteration of one descent; a loss that is not a number is no better than any."""
-    change, damping = _step(state), state["damping"]
-    now = _evaluate(state["x"] + change, problem, settings)
-    usable = jnp.isfinite(now["gradient"]).all() & jnp.isfinite(now["curvature"]).all()
-    better = usable & (now["loss"] < state["loss"])
+    """One iteration of one descent."""
+    change, damping = step(state), state["damping"]
+    new = accept(state, evaluate(state["x"] + change, problem, settings))
     promise = jnp.sum(jnp.abs(change * state["gradient"]))
     settled = (promise < LEAST_GAIN * state["loss"] + NOTHING) & (damping <= FREE_STEP) & jnp.isfinite(state["loss"])
-    new = {name: jnp.where(better, value, state[name]) for name, value in now.items()}
     lost = ~jnp.isfinite(new["loss"]) | (damping > STUCK)
     new |= {
-        "damping": jnp.clip(damping * jnp.where(better, 0.1, 8.0), 1e-7, None),
         "iterations": state["iterations"] + 1,
         "ended": jnp.where(settled, CONVERGED, jnp.where(lost, LOST, RUNNING)),
     }
     return {name: jnp.where(state["ended"] > RUNNING, state[name], value) for name, value in new.items()}
 
 
-@partial(jax.jit, static_argnames="settings")
+@compiled
 def run_descents(state: Descents, problem: Problem, settings: Settings) -> Descents:
     """Run up to `ITERATIONS` iterations of each descent that has not ended."""
 

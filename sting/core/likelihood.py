@@ -8,13 +8,13 @@ its priors are ``counted``; with it go `JointSettings`.
 """
 
 import inspect
-from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from sting.core.compiled import compiled
 from sting.core.constants import TWO_PI
 from sting.core.matching import match_nearest, match_stretch, polar
 from sting.core.sky import make_path
@@ -111,19 +111,42 @@ def data_residuals(model: Float[Array, "n 3"], problem: Problem, settings: Setti
     return jnp.stack([(r_data - r_model) / s_r, wrap(theta_data - theta_model, TWO_PI) / s_theta, velocity], axis=1)
 
 
-def residuals(x: Float[Array, " n"], problem: Problem, settings: Settings):
-    """Data residuals (n, 3), prior residuals (one for each named parameter) and the residual that keeps mu below 1."""
+def _terms(x, problem, settings, counted=None):
     named = parameters(x, problem, settings)
     model = match(path_of(named, problem["distance"]), problem, settings)
     prior = problem["prior"]
     prior_residuals = wrap(_vector(named) - prior["mean"], prior["period"]) * prior["inverse_sigma"]
-    return data_residuals(model, problem, settings), prior_residuals, 100 * jax.nn.relu(named["mu"] / LARGEST_MU - 1)
+    return {
+        "data": data_residuals(model, problem, settings),
+        "prior": prior_residuals,
+        # those that count in the loss: in a joint fit a prior on a shared parameter counts once
+        "counted": prior_residuals if counted is None else counted * prior_residuals,
+        "barrier": 100 * jax.nn.relu(named["mu"] / LARGEST_MU - 1),
+        "named": _vector(named),
+    }
 
 
-def _members(x, problem, settings):
-    """Coordinates, problem, settings and counted priors of each member of a joint problem."""
+def residuals(x: Float[Array, " n"], problem: Problem, settings: Settings):
+    """Data residuals (n, 3), prior residuals (one for each named parameter) and the residual that keeps mu below 1."""
+    found = _terms(x, problem, settings)
+    return found["data"], found["prior"], found["barrier"]
+
+
+def _terms_of_all(x, problem, settings):
+    """Residuals and named parameters of each member in turn; of the only one, if the fit is not a joint one."""
+    if not isinstance(settings, JointSettings):
+        return [_terms(x, problem, settings)]
     each = zip(problem["index"], problem["members"], settings.members, problem["counted"], strict=True)
-    return [(x[index], member, one, counted) for index, member, one, counted in each]
+    return [_terms(x[index], member, one, counted) for index, member, one, counted in each]
+
+
+def _add_up(terms):
+    total, parts = 0.0, []
+    for found in terms:
+        chi2 = jnp.sum(found["data"] ** 2, axis=0)
+        total += jnp.sum(chi2) + jnp.sum(found["counted"] ** 2) + found["barrier"] ** 2
+        parts += [chi2, jnp.sum(found["prior"] ** 2)[None]]
+    return total, jnp.concatenate(parts)
 
 
 def loss_and_parts(x: Float[Array, " n"], problem: Problem, settings: Settings | JointSettings):
@@ -132,21 +155,7 @@ def loss_and_parts(x: Float[Array, " n"], problem: Problem, settings: Settings |
     The parts of a joint problem are those of its members in turn, each with all priors on its parameters; in the loss a prior on
     a shared parameter counts once.
     """
-    if isinstance(settings, JointSettings):
-        return _joint_loss_and_parts(x, problem, settings)
-    data, prior, barrier = residuals(x, problem, settings)
-    parts = jnp.concatenate([jnp.sum(data**2, axis=0), jnp.sum(prior**2)[None]])
-    return jnp.sum(parts) + barrier**2, parts
-
-
-def _joint_loss_and_parts(x, problem, settings):
-    total, parts = 0.0, []
-    for own_x, member, one, counted in _members(x, problem, settings):
-        data, prior, barrier = residuals(own_x, member, one)
-        chi2 = jnp.sum(data**2, axis=0)
-        total += jnp.sum(chi2) + jnp.sum(counted * prior**2) + barrier**2
-        parts += [chi2, jnp.sum(prior**2)[None]]
-    return total, jnp.concatenate(parts)
+    return _add_up(_terms_of_all(x, problem, settings))
 
 
 def loss(x: Float[Array, " n"], problem: Problem, settings: Settings | JointSettings) -> Float[Array, ""]:
@@ -154,33 +163,23 @@ def loss(x: Float[Array, " n"], problem: Problem, settings: Settings | JointSett
     return loss_and_parts(x, problem, settings)[0]
 
 
-def _outputs(x, problem, settings):
-    """All residuals, whose squares add up to the loss, and the values of the named parameters, of each member in turn."""
-    if isinstance(settings, JointSettings):
-        found = [
-            _outputs(own_x, member | {"prior": _scaled(member["prior"], counted)}, one)
-            for own_x, member, one, counted in _members(x, problem, settings)
-        ]
-        return {name: jnp.concatenate([each[name] for each in found]) for name in found[0]}
-    named = parameters(x, problem, settings)
-    data, prior, barrier = residuals(x, problem, settings)
-    return {"residuals": jnp.concatenate([data.ravel(), prior, barrier[None]]), "named": _vector(named)}
-
-
-def _scaled(prior, counted):
-    return prior | {"inverse_sigma": prior["inverse_sigma"] * counted}
-
-
-@partial(jax.jit, static_argnames="settings")
+@compiled
 def linearise(x: Float[Array, " n"], problem: Problem, settings: Settings | JointSettings):
-    """All residuals at ``x`` and the values of the named parameters, each with its Jacobian.
+    """All residuals at ``x`` and the values of the named parameters, each with its Jacobian; the loss and its parts.
 
     The loss is r.r and its gradient 2 J^T r. Those of a joint problem stand one member after the other.
     """
 
     def outputs(x):
-        found = _outputs(x, problem, settings)
-        return found, found
+        terms = _terms_of_all(x, problem, settings)
+        total, parts = _add_up(terms)
+        found = {
+            "residuals": jnp.concatenate(
+                [part for one in terms for part in (one["data"].ravel(), one["counted"], one["barrier"][None])]
+            ),
+            "named": jnp.concatenate([one["named"] for one in terms]),
+        }
+        return found, found | {"loss": total, "parts": parts}
 
     jacobian, value = jax.jacfwd(outputs, has_aux=True)(x)
     return value | {"d_" + name: matrix for name, matrix in jacobian.items()}

@@ -20,9 +20,9 @@ SMALLEST_MU = 1e-6
 ADAM = {"learning_rate": 0.005, "beta1": 0.9, "beta2": 0.999}
 
 #: Inverse width of the corners at the bounds, in units of the range between them, see `sting.core.transforms`.
-SHARPNESS = {"adam": 1e4, "lbfgs": 1e2, "lm": 1e2}
+SHARPNESS = {"adam": 1e4, "lbfgs": 1e2, "lm": 1e6}
 
-#: How far inside a bound Adam is put that passed it, see `sting.core.transforms.project`. STING cuts mu off, with no gradient
+#: How far inside a bound it ends what would pass it, see `sting.core.transforms.project`. STING cuts mu off, with no gradient
 #: left, and the place where its descent ends depends on that.
 INSET = {"nearest": 1e-9, "stretch": 0.0}
 
@@ -35,7 +35,7 @@ def _support(free, fixed, bounds, rotation, matching, optimizer):
     n = len(MODEL_PARAMETERS)
     support = {key: np.zeros(n) for key in ("offset", "scale", "has_lower", "has_upper")}
     support["sharpness"] = np.full(n, SHARPNESS[optimizer])
-    support["projected"] = np.full(n, float(optimizer == "adam"))
+    support["projected"] = np.full(n, float(optimizer != "lbfgs"))
     support["inset"] = np.full(n, INSET[matching])
     is_free, values = np.zeros(n), np.zeros(n)
     for i, core_name in enumerate(MODEL_PARAMETERS):

@@ -66,7 +66,7 @@ def _update(now, solver_state, problem, options, settings):
     """Place of the next evaluation."""
     x = now["x"]
     if settings.optimizer == "lm":
-        return x + levenberg.step(solver_state), solver_state
+        return x + levenberg.step(solver_state, problem["support"]), solver_state
     solver = _solver(settings, options)
     if settings.optimizer == "adam":
         change, solver_state = solver.update(now["gradient"], solver_state, x)

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from sting.core.compiled import compiled
 from sting.core.likelihood import N_PARTS, NAMED_PARAMETERS, Problem, Settings, linearise
+from sting.core.transforms import limits
 
 #: Iterations in one call of `run_descents`.
 ITERATIONS = 5
@@ -88,23 +89,29 @@ def accept(centre, now):
     return {name: jnp.where(better, now.get(name, value), value) for name, value in centre.items()} | {"damping": damping}
 
 
-def step(centre):
-    """Damped step of Gauss and Newton; what is fixed, or so far in the corner at a bound that it moves nothing, stays."""
-    diagonal = jnp.diag(centre["curvature"])
-    least = NO_CURVATURE * jnp.max(diagonal) + 1e-30
-    matrix = centre["curvature"] + jnp.diag(centre["damping"] * diagonal + least)
-    change = -jnp.linalg.solve(matrix, centre["gradient"])
-    # what runs away, into a corner or along what the data hardly know, goes as far as it may, and the others go along
-    short = jnp.abs(change) <= LONGEST_STEP
-    longest = jnp.where(short, 0.0, jnp.clip(change, -LONGEST_STEP, LONGEST_STEP))
-    rest = jnp.where(short, centre["gradient"] + centre["curvature"] @ longest, 0.0)
-    matrix = jnp.where(short[:, None] & short, matrix, jnp.eye(len(short)))
-    return longest + jnp.clip(-jnp.linalg.solve(matrix, rest), -LONGEST_STEP, LONGEST_STEP)
+def step(centre, support):
+    """Damped step of Gauss and Newton within the bounds; what is fixed, or held by a bound, stays."""
+    x, gradient, curvature = centre["x"], centre["gradient"], centre["curvature"]
+    low, high = limits(support)
+    diagonal = jnp.diag(curvature)
+    matrix = curvature + jnp.diag(centre["damping"] * diagonal + NO_CURVATURE * jnp.max(diagonal) + 1e-30)
+    moves = ~(((x <= low) & (gradient > 0)) | ((x >= high) & (gradient < 0)))
+    change = -_solve(matrix, gradient, moves)
+    # what would leave the bounds, or runs away along what the data hardly know, goes as far as it may; the others go along
+    least, most = jnp.maximum(low - x, -LONGEST_STEP), jnp.minimum(high - x, LONGEST_STEP)
+    short = (change >= least) & (change <= most)
+    longest = jnp.where(short, 0.0, jnp.clip(change, least, most))
+    return longest + jnp.clip(-_solve(matrix, gradient + curvature @ longest, moves & short), least, most)
+
+
+def _solve(matrix, vector, moves):
+    """Solution in the coordinates that move alone, 0 in the others."""
+    return jnp.linalg.solve(jnp.where(moves[:, None] & moves, matrix, jnp.eye(len(moves))), jnp.where(moves, vector, 0.0))
 
 
 def _iterate(state, problem, settings):
     """One iteration of one descent."""
-    change, damping = step(state), state["damping"]
+    change, damping = step(state, problem["support"]), state["damping"]
     new = accept(state, evaluate(state["x"] + change, problem, settings))
     promise = jnp.sum(jnp.abs(change * state["gradient"]))
     settled = (promise < LEAST_GAIN * state["loss"] + NOTHING) & (damping <= FREE_STEP) & jnp.isfinite(state["loss"])

@@ -49,15 +49,20 @@ def to_coordinates(values: Float[Array, " n"], support: Support) -> Float[Array,
     return y + jnp.where(lower, bend(jnp.where(lower, y, 1.0)), 0.0) - jnp.where(upper, bend(jnp.where(upper, 1 - y, 1.0)), 0.0)
 
 
-def project(x: Float[Array, " n"], support: Support) -> Float[Array, " n"]:
-    """Coordinates beyond a bound moved to ``inset`` inside it, where ``projected`` asks for it.
+def limits(support: Support) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
+    """Smallest and largest coordinates: ``inset`` inside the bounds where ``projected`` asks for it, infinite elsewhere.
 
     Off the corner's very tip the slope is a half, so that the gradient can bring a parameter back. With ``inset`` = 0 it is zero
     on a lower bound, as in STING, where only the momentum of Adam does.
     """
     low = jnp.where(support["projected"] * support["has_lower"] > 0, support["inset"], -jnp.inf)
     high = jnp.where(support["projected"] * support["has_upper"] > 0, 1 - support["inset"], jnp.inf)
-    return jnp.clip(x, low, high)
+    return low, high
+
+
+def project(x: Float[Array, " n"], support: Support) -> Float[Array, " n"]:
+    """Coordinates beyond their `limits` moved onto them."""
+    return jnp.clip(x, *limits(support))
 
 
 def mu_from(rotation: str, value, r0, mass):

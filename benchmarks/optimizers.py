@@ -26,7 +26,9 @@ def starts_of(truth, fixed, rng):
     for label, off in STARTS.items():
         sign = dict(zip(free, rng.choice([-1.0, 1.0], len(free)), strict=True))
         start = {name: value * (1 + off * sign[name]) for name, value in free.items()}
-        angles = {name: truth[name] + np.degrees(off) * sign[name] * truth[name].unit for name in ("phi0", "inc", "pa") if name in free}
+        angles = {
+            name: truth[name] + np.degrees(off) * sign[name] * truth[name].unit for name in ("phi0", "inc", "pa") if name in free
+        }
         if "theta0" in free:
             angles["theta0"] = np.clip(np.degrees(off) * sign["theta0"] + truth["theta0"].value, 1, 179) * truth["theta0"].unit
         if "inc" in angles:
@@ -57,7 +59,9 @@ def main():
         lowest = min(row[2] for row in found)
         rows += [(*row, row[2] <= SAME * lowest + NOTHING) for row in found]
         if options.verbose:
-            print(k, lowest, [(row[0], row[1], round(row[2], 4)) for row in found if row[2] > SAME * lowest + NOTHING], flush=True)
+            print(
+                k, lowest, [(row[0], row[1], round(row[2], 4)) for row in found if row[2] > SAME * lowest + NOTHING], flush=True
+            )
     print("| start | " + " | ".join(f"{name}: lowest | epochs | ms" for name in OPTIMIZERS) + " |")
     print("| --- |" + " ---: |" * 3 * len(OPTIMIZERS))
     for label in STARTS:

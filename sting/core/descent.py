@@ -52,7 +52,9 @@ def start(x: Float[Array, " n"], options, settings: Settings | JointSettings):
     x = jnp.asarray(x)
     state = {
         "x": x,
-        "solver": levenberg.new_centre(x, n_parts(settings)) if settings.optimizer == "lm" else _solver(settings, options).init(x),
+        "solver": levenberg.new_centre(x, n_parts(settings))
+        if settings.optimizer == "lm"
+        else _solver(settings, options).init(x),
         "epoch": jnp.asarray(0),
         "best": {"x": x, "loss": jnp.asarray(jnp.inf), "epoch": jnp.asarray(0)},
         "counts": {name: jnp.asarray(0) for name in ("threshold", "gradient", "patience")},

@@ -44,7 +44,7 @@ def elements(orbit: Orbit) -> dict[str, Float[Array, ""]]:
 
 def projected_distance(path: Path, w: Float[Array, "*n"]) -> tuple[Float[Array, "*n"], Float[Array, "*n"]]:
     """Projected distance from the star (arcsec) and its derivative with respect to ``w``."""
-    place, change = observe(path, w)
+    place, change, _ = observe(path, w)
     distance = jnp.hypot(place[..., 0], place[..., 1])
     return distance, (place[..., 0] * change[..., 0] + place[..., 1] * change[..., 1]) / distance
 

@@ -19,26 +19,36 @@ Points = Float[Array, "n 3"]
 N_SAMPLES = 64
 N_NEWTON = 5
 
-
-def _slope(path: Path, points: Points, weight: Points, u: Float[Array, " n"]) -> Float[Array, " n"]:
-    """Half the derivative of the squared whitened distance with respect to u."""
-    model, tangent = observe(path, u * path["w_end"])
-    return path["w_end"] * jnp.sum((model - points) * tangent * weight, axis=-1)
+#: Samples that are looked at together: the arrays of more would be given to threads, which costs more than it gains.
+PIECE = 64
 
 
-def _search(path: Path, points: Points, weight: Points):
-    """Coordinate of the place nearest to each point, and the curvature of half the squared distance there."""
-    # closer together towards the inner end, where the velocity changes fast
-    grid = 1 - jnp.linspace(1.0, 0.0, N_SAMPLES) ** 2
-    samples, _ = observe(path, grid * path["w_end"])
-    squared = jnp.sum((samples[None] - points[:, None]) ** 2 * weight[:, None], axis=-1)
-    closest = jnp.argmin(squared, axis=1)
-    start = grid[closest]
-    low, high = grid[jnp.maximum(closest - 1, 0)], grid[jnp.minimum(closest + 1, N_SAMPLES - 1)]
+def nearest(path: Path, points: Points, weight: Points) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
+    """Coordinate u in [0, 1] (0 the start, 1 the inner end) of the place on the curve nearest to each point.
+
+    ``weight`` is 1 / sigma^2. With it comes the curvature there, the second derivative of half the squared distance by u.
+    """
+
+    def place(k):
+        # closer together towards the inner end, where the velocity changes fast
+        return 1 - (1 - k / (N_SAMPLES - 1)) ** 2
+
+    def look(piece, found):
+        k = jnp.minimum(piece * PIECE + jnp.arange(PIECE), N_SAMPLES - 1)
+        samples, *_ = observe(path, place(k) * path["w_end"])
+        squared = jnp.sum((samples[None] - points[:, None]) ** 2 * weight[:, None], axis=-1)
+        least = jnp.min(squared, axis=1)
+        return jnp.minimum(least, found[0]), jnp.where(least < found[0], k[jnp.argmin(squared, axis=1)], found[1])
+
+    nothing = jnp.full(len(points), jnp.inf), jnp.zeros(len(points), int)
+    _, closest = jax.lax.fori_loop(0, -(-N_SAMPLES // PIECE), look, nothing)
+    start, low, high = place(closest), place(jnp.maximum(closest - 1, 0)), place(jnp.minimum(closest + 1, N_SAMPLES - 1))
 
     def newton(_, carry):
         u, _ = carry
-        slope, curvature = jax.jvp(lambda u: _slope(path, points, weight, u), (u,), (jnp.ones_like(u),))
+        model, tangent, second = observe(path, u * path["w_end"])
+        slope = path["w_end"] * jnp.sum((model - points) * tangent * weight, axis=-1)
+        curvature = path["w_end"] ** 2 * jnp.sum((tangent**2 + (model - points) * second) * weight, axis=-1)
         # away from the minimum the curvature can be negative: then walk downhill to the edge of the bracket
         change = jnp.where(curvature > 0, -slope / curvature, -jnp.sign(slope) * (high - low) / 2)
         return jnp.clip(u + change, low, high), curvature
@@ -46,21 +56,19 @@ def _search(path: Path, points: Points, weight: Points):
     return jax.lax.fori_loop(0, N_NEWTON, newton, (start, jnp.ones_like(start)))
 
 
-def nearest(path: Path, points: Points, sigma: Points) -> Float[Array, " n"]:
-    """Coordinate u in [0, 1] (0 the start, 1 the inner end) of the place on the curve nearest to each point.
+def match_nearest(path: Path, points: Points, sigma: Points) -> Points:
+    """RA offset, Dec offset (arcsec) and velocity (km/s) of the model at the place nearest to each point.
 
-    The search is not differentiated. A last Newton step is, with the curvature as a constant: it moves u by nothing, and its
-    derivative is that of the implicit function theorem, so that the gradient of the loss is exact.
+    The search is not differentiated. A last Newton step is, with the curvature as a constant: it moves the place by nothing, and
+    its derivative is that of the implicit function theorem, so that the gradient of the loss is exact.
     """
     weight = 1 / sigma**2
-    u, curvature = jax.lax.stop_gradient(_search(path, points, weight))
+    u, curvature = jax.lax.stop_gradient(nearest(path, points, weight))
+    model, tangent, _ = observe(path, u * path["w_end"])
+    slope = path["w_end"] * jnp.sum((model - points) * tangent * weight, axis=-1)
     moves = (u > 0) & (u < 1) & (curvature > 0)
-    return u - jnp.where(moves, _slope(path, points, weight, u) / jnp.where(moves, curvature, 1.0), 0.0)
-
-
-def match_nearest(path: Path, points: Points, sigma: Points) -> Points:
-    """RA offset, Dec offset (arcsec) and velocity (km/s) of the model at the place nearest to each point."""
-    return observe(path, nearest(path, points, sigma) * path["w_end"])[0]
+    step = -jnp.where(moves, slope / jnp.where(moves, curvature, 1.0), 0.0)
+    return model + tangent * (path["w_end"] * step)[:, None]
 
 
 def polar(ra, dec):
@@ -100,7 +108,7 @@ def match_stretch(path: Path, points: Points, deltar, n_radii: int) -> Points:
     """
     radii = path["r0"] - jnp.arange(n_radii) * deltar
     inside = radii > path["r_end"]
-    model, _ = observe(path, w_of_radius(path, jnp.where(inside, radii, path["r0"])))
+    model, *_ = observe(path, w_of_radius(path, jnp.where(inside, radii, path["r0"])))
     d_data = distance_metric(points[:, 0], points[:, 1], 10)
     d_model = distance_metric(model[:, 0], model[:, 1], 10, inside)
     kept = inside & (d_model >= jnp.min(d_data))

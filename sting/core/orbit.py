@@ -43,6 +43,8 @@ class PlaneState(NamedTuple):
     velocity: tuple[Float[Array, "*n"], Float[Array, "*n"]]
     d_position: tuple[Float[Array, "*n"], Float[Array, "*n"]]
     d_velocity: tuple[Float[Array, "*n"], Float[Array, "*n"]]
+    dd_position: tuple[Float[Array, "*n"], Float[Array, "*n"]]
+    dd_velocity: tuple[Float[Array, "*n"], Float[Array, "*n"]]
 
 
 def make_orbit(
@@ -102,7 +104,7 @@ def make_orbit(
 
 
 def plane_state(orbit: Orbit, w: Float[Array, "*n"]) -> PlaneState:
-    """Position (au) and velocity (km/s) along r^ and p^, and their derivatives with respect to ``w``.
+    """Position (au) and velocity (km/s) along r^ and p^, and their first and second derivatives with respect to ``w``.
 
     The velocity is the hodograph, a circle, in a form that is regular on the axis; the derivatives are velocity and gravity times
     dt/dw.
@@ -118,11 +120,19 @@ def plane_state(orbit: Orbit, w: Float[Array, "*n"]) -> PlaneState:
     velocity = -speed * (orbit["nu"] + kappa * twice_sc / d), speed * orbit["root_lam"] * (1 - 2 * ks2 / d)
     dt = 2 * kappa * orbit["r0"] / speed * d / n**2
     pull = -2 * kappa * speed / d**2
+    x, y = c2 - k2s2, k * twice_sc
+    d_velocity = pull * x, pull * y
+    twice_cos = 2 * (c2 - s * s)
+    d_d = (k * k - 1) * twice_sc
+    d_n = -twice_sc + orbit["nu"] * kappa * twice_cos + (2 - orbit["lam"]) * kappa**2 * twice_sc
+    log_dt, log_pull = d_d / d - 2 * d_n / n, -2 * d_d / d
     return PlaneState(
         position,
         velocity,
         (velocity[0] * dt, velocity[1] * dt),
-        (pull * (c2 - k2s2), pull * k * twice_sc),
+        d_velocity,
+        ((d_velocity[0] + velocity[0] * log_dt) * dt, (d_velocity[1] + velocity[1] * log_dt) * dt),
+        (pull * (log_pull * x - (1 + k * k) * twice_sc), pull * (log_pull * y + k * twice_cos)),
     )
 
 

@@ -51,8 +51,8 @@ def make_path(
     }
 
 
-def observe(path: Path, w: Float[Array, "*n"]) -> tuple[Float[Array, "*n 3"], Float[Array, "*n 3"]]:
-    """RA offset (arcsec), Dec offset (arcsec) and velocity (km/s) at ``w``, and their derivatives with respect to ``w``."""
+def observe(path: Path, w: Float[Array, "*n"]) -> tuple[Float[Array, "*n 3"], ...]:
+    """RA offset (arcsec), Dec offset (arcsec) and velocity (km/s) at ``w``, and their first and second derivatives."""
     state = plane_state(path, w)
     (west_r, west_p), (away_r, away_p), (north_r, north_p) = path["axes"] * path["to_sky"][:, None]
 
@@ -66,7 +66,11 @@ def observe(path: Path, w: Float[Array, "*n"]) -> tuple[Float[Array, "*n 3"], Fl
             axis=-1,
         )
 
-    return project(state.position, state.velocity, path["v_lsr"]), project(state.d_position, state.d_velocity, 0.0)
+    return (
+        project(state.position, state.velocity, path["v_lsr"]),
+        project(state.d_position, state.d_velocity, 0.0),
+        project(state.dd_position, state.dd_velocity, 0.0),
+    )
 
 
 def position_and_velocity(path: Path, w: Float[Array, "*n"]) -> tuple[Float[Array, "*n 3"], Float[Array, "*n 3"]]:

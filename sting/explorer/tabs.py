@@ -206,7 +206,12 @@ def fit_tab(b):
     result = b.bind(widgets.HTML(layout=b.wide), "result", lambda: result_table(state), topics=topics)
     return widgets.VBox(
         [
-            choose("optimizer", "Optimiser", OPTIMIZERS, "Adam, or L-BFGS or Levenberg and Marquardt's method, which end in a minimum"),
+            choose(
+                "optimizer",
+                "Optimiser",
+                OPTIMIZERS,
+                "Adam, or L-BFGS or Levenberg and Marquardt's method, which end in a minimum",
+            ),
             choose("loss_method", "Residuals of", LOSSES),
             choose("matching", "Matching", MATCHINGS, "Nearest point of the model, or STING's choice"),
             widgets.HBox([whole("n_epochs", "Epochs"), whole("patience", "Patience")]),

@@ -21,7 +21,7 @@ DELTAR = 20.0
 def place(p, points, sigma):
     """Coordinate u of the place nearest to each point, and the model there."""
     path = make_path(**p)
-    return nearest(path, points, sigma), match_nearest(path, points, sigma)
+    return nearest(path, points, 1 / sigma**2)[0], match_nearest(path, points, sigma)
 
 
 @jax.jit
@@ -38,7 +38,7 @@ def find_again(p, u):
     path = make_path(**p)
     points = observe(path, u * path["w_end"])[0]
     sigma = jnp.broadcast_to(0.05 * jnp.ptp(points, axis=0), points.shape)
-    found = nearest(path, points, sigma)
+    found = nearest(path, points, 1 / sigma**2)[0]
     return jnp.abs((observe(path, found * path["w_end"])[0] - points) / sigma), found
 
 

@@ -30,7 +30,7 @@ PATH = {
 def _see(p, w):
     path = make_path(**p)
     position, velocity = position_and_velocity(path, w)
-    model, tangent = observe(path, w)
+    model, tangent, _ = observe(path, w)
     time = duration(path, jnp.zeros_like(w), w)
     return {"path": path, "position": position, "velocity": velocity, "model": model, "tangent": tangent, "time": time}
 
@@ -140,11 +140,12 @@ def test_sky_offsets_scale_with_distance_and_velocities_with_v_lsr():
     np.testing.assert_allclose(far["model"][:, 2], near["model"][:, 2] - 9.5, rtol=1e-12)
 
 
-def test_the_tangent_is_the_derivative_by_w():
+def test_tangent_and_second_derivative_are_those_by_w():
     path = make_path(**PATH)
     w = sample_w(path, 7)
-    (_, tangent), (derivative, _) = jax.jvp(lambda w: observe(path, w), (w,), (jnp.ones_like(w),))
+    (_, tangent, second), (derivative, of_tangent, _) = jax.jvp(lambda w: observe(path, w), (w,), (jnp.ones_like(w),))
     np.testing.assert_allclose(tangent, derivative, rtol=1e-11, atol=1e-11)
+    np.testing.assert_allclose(second, of_tangent, rtol=1e-11, atol=1e-11)
 
 
 def test_samples_go_from_the_start_to_the_inner_end():

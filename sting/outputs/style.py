@@ -1,5 +1,7 @@
 """What all figures share: colours, axes, densities of emission, and how a figure without pyplot is shown."""
 
+import zlib
+
 import matplotlib as mpl
 import numpy as np
 from astropy import units as u
@@ -117,5 +119,18 @@ def _png(figure):
     from io import BytesIO
 
     buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
+    write_png(figure, buffer, 110)
     return buffer.getvalue()
+
+
+def write_png(figure, file, dpi):
+    """Write a figure as PNG. It is laid out once; `~matplotlib.figure.Figure.savefig` alone would do it twice."""
+    engine, resolution = figure.get_layout_engine(), figure.dpi
+    figure.dpi = dpi
+    if engine is not None:
+        engine.execute(figure)
+        figure.set_layout_engine("none")
+    # runs of the same colour are what figures consist of
+    figure.savefig(file, format="png", dpi=dpi, pil_kwargs={"compress_type": zlib.Z_RLE})
+    figure.set_layout_engine(engine)
+    figure.dpi = resolution

@@ -69,13 +69,13 @@ class VoxelNoise(NamedTuple):
 
     def errors(self, voxels, response):
         """Variances (3,) of what follows the noise as ``response`` (3, n) says; for each of the first two their sum."""
-        from scipy.fft import fft2, next_fast_len
+        from scipy import fft
 
         channel, *pixel = self.index[:, voxels]
         pixel = [axis - axis.min() for axis in pixel]
         # room enough, so that what is smoothed over one edge does not come back over the other
         reach = 3 * math.sqrt(2) * self.beam[0] / FWHM / np.linalg.norm(self.step, axis=0).min()
-        shape = [next_fast_len(int(axis.max() + 1 + reach)) for axis in pixel]
+        shape = [fft.next_fast_len(int(axis.max() + 1 + reach)) for axis in pixel]
         power = self._power(shape)
         # two real maps at once: their cross term is imaginary
         maps, sums = (response[0] + 1j * response[1], response[2]), np.zeros(2)
@@ -85,16 +85,18 @@ class VoxelNoise(NamedTuple):
                 image = np.zeros(shape, complex)
                 # a voxel may be there twice, for two bins
                 np.add.at(image, (pixel[0][part], pixel[1][part]), values[part])
-                sums[k] += np.vdot(power, np.abs(fft2(image, overwrite_x=True)) ** 2)
+                sums[k] += np.vdot(power, np.abs(fft.fft2(image, overwrite_x=True)) ** 2)
         return self.rms**2 * sums[[0, 0, 1]]
 
     def _power(self, shape):
         """Fourier transform of the correlation, which is that of the beam with itself."""
-        rows, columns = (np.fft.fftfreq(n, 1 / n) for n in shape)
+        from scipy import fft
+
+        rows, columns = (fft.fftfreq(n, 1 / n) for n in shape)
         ra, dec = (self.step[i, 0] * columns + self.step[i, 1] * rows[:, None] for i in (0, 1))
         major, minor, angle = self.beam[0] / FWHM, self.beam[1] / FWHM, math.radians(self.beam[2])
         along, across = ra * math.sin(angle) + dec * math.cos(angle), dec * math.sin(angle) - ra * math.cos(angle)
-        return np.fft.fft2(np.exp(-((along / major) ** 2 + (across / minor) ** 2) / 4)).real / math.prod(shape)
+        return fft.fft2(np.exp(-((along / major) ** 2 + (across / minor) ** 2) / 4)).real / math.prod(shape)
 
 
 def middle_line(points, flux, d, bins, noise, cell):

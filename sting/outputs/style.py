@@ -134,7 +134,7 @@ def _png(figure):
 
 
 def write_png(figure, file, dpi):
-    """Write a figure as PNG. It is laid out and drawn once; `~matplotlib.figure.Figure.savefig` alone does both twice."""
+    """Write a figure as PNG. It is laid out and drawn once, where `~matplotlib.figure.Figure.savefig` does both twice."""
     engine, resolution, canvas = figure.get_layout_engine(), figure.dpi, figure.canvas
     figure.dpi = dpi
     if engine is not None:

@@ -439,12 +439,12 @@ class TestPNG:
 
     @pytest.mark.parametrize("name", ["morphology", "correlations"])
     def test_layout_of_axes_of_a_fixed_shape_beside_a_bar(self, figures, name):
-        """It settles with the second time; the first is near."""
+        """It settles with the second time; the first is within two hundredths of the figure."""
         figure = figures[name]
         write_png(figure, io.BytesIO(), 90)
         places = [ax.get_position().bounds for ax in figure.axes]
         figure.savefig(io.BytesIO(), dpi=90)
-        np.testing.assert_allclose(places, [ax.get_position().bounds for ax in figure.axes], atol=0.004)
+        np.testing.assert_allclose(places, [ax.get_position().bounds for ax in figure.axes], atol=0.02)
 
     def test_is_laid_out_and_drawn_once(self, figures, monkeypatch):
         calls = []

@@ -2,8 +2,6 @@
 
 import numpy as np
 from astropy import units as u
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from sting.cubes import KMS, beam_axes, cell_of, channels_between, offsets, pixels_per_beam, quantity
 from sting.messages import refuse
@@ -66,6 +64,9 @@ def _without_islands(cut, which):
 
 def _islands(voxels, shape):
     """Number of the island that each voxel (its number in the array, ascending) belongs to; neighbours share a face."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     _, n_y, n_x = shape
     ones, others = [], []
     for step, is_last in ((1, voxels % n_x == n_x - 1), (n_x, voxels // n_x % n_y == n_y - 1), (n_y * n_x, False)):

@@ -1,13 +1,14 @@
 """Whether chains of draws have converged."""
 
 import numpy as np
-from scipy.special import ndtri
-from scipy.stats import rankdata
 
 __all__ = ["convergence", "unwind"]
 
 
 def _normal_scores(draws):
+    from scipy.special import ndtri
+    from scipy.stats import rankdata  # which takes long to load, and figures need `unwind` alone
+
     ranks = rankdata(draws).reshape(draws.shape)
     return ndtri((ranks - 0.375) / (draws.size + 0.25))
 

@@ -220,7 +220,7 @@ def reduced(streamer_cube, yso_centre, n_elements, uncertainty=None, ordering="d
     meta = _meta(cube, uncertainty, kept_rms(cube) if rms is None else check_rms(rms, cube))
     meta["star"] = place_of(yso_centre, wcs_to_celestial_frame(cube.wcs.celestial))
     if ordering == "distance":
-        d = distances(points[0], points[1], n_elements)
+        d, angle = distances(points[0], points[1], n_elements)
     elif flux.max() > 0:
         d = curve_lengths(points, flux, pixel, meta)
     else:
@@ -228,7 +228,7 @@ def reduced(streamer_cube, yso_centre, n_elements, uncertainty=None, ordering="d
     bins = bins_along(d, np.percentile(d, np.linspace(0, 100, n_elements + 1))[1:-1])
     bins = merged(bins, pixel, meta, min_beams)
     if ordering == "distance":
-        meta["boundaries"] = boundaries(points[0], points[1], n_elements, d, bins)
+        meta["boundaries"] = boundaries(angle, d, bins)
     if "rms" in meta:
         step = cube.wcs.celestial.pixel_scale_matrix * 3600
         noise = VoxelNoise(meta["rms"], meta["beam"], step, place)

@@ -75,9 +75,7 @@ class FitResult(Outcome):
     @cached_property
     @in_float64
     def _best(self):
-        return dict(
-            zip(NAMED_PARAMETERS, np.asarray(named_of(self.x[None], self.problem, self.settings))[0].tolist(), strict=True)
-        )
+        return dict(zip(NAMED_PARAMETERS, named_of(self.x[None], self.problem, self.settings)[0].tolist(), strict=True))
 
     def internal_value(self, name):
         """Return the best-fit value of a parameter in its internal unit, not wrapped into one period.
@@ -289,7 +287,7 @@ class FitResult(Outcome):
         `~astropy.table.QTable`
             One column for each free parameter, n rows, every row within supports and bounds.
         """
-        drawn = np.asarray(named_of(self._draw(n, seed), self.problem, self.settings))
+        drawn = named_of(self._draw(n, seed), self.problem, self.settings)
         return QTable({name: to_quantity(name, drawn[:, NAMED_PARAMETERS.index(name)]) for name in self.names})
 
     def _draw(self, n, seed):
@@ -329,7 +327,7 @@ class FitResult(Outcome):
         ra, dec, velocity : `~astropy.units.Quantity`
             Each of shape (n, n_points).
         """
-        curves = np.asarray(curves_of(self._draw(n, seed), self.problem, self.settings, n_points))
+        curves = curves_of(self._draw(n, seed), self.problem, self.settings, n_points)
         return curves[..., 0] * u.arcsec, curves[..., 1] * u.arcsec, curves[..., 2] * u.km / u.s
 
     @in_float64
@@ -375,7 +373,7 @@ class FitResult(Outcome):
             "gradient_norm": self.history[:, 1],
         }
         columns |= dict(zip((*parts, "chi2_prior"), self.history[:, 2:6].T, strict=True))
-        named = np.asarray(named_of(self.history[:, 6:], self.problem, self.settings))
+        named = named_of(self.history[:, 6:], self.problem, self.settings)
         columns |= {n: to_quantity(n, named[:, i]) for i, n in enumerate(NAMED_PARAMETERS)}
         return QTable(columns)
 

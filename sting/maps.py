@@ -15,7 +15,6 @@ from sting.cubes import KMS, axes_of, has_size, pixels_per_beam, place_of, posit
 from sting.files import existing_file, reading
 from sting.messages import check_choice, refuse, warn
 from sting.point_tables import unit_of
-from sting.principal_curve import along_curve
 from sting.reduction import (
     ORDERINGS,
     UNCERTAINTIES,
@@ -264,13 +263,15 @@ def reduce_maps(
     points, width = np.array([*sky_offsets(star, positions(wcs, (x, y))), velocity[y, x]]), width[y, x]
     flux = peak[y, x] * width * math.sqrt(2 * math.pi)
     if ordering == "distance":
-        d = distances(points[0], points[1], n_elements)
+        d, angle = distances(points[0], points[1], n_elements)
     else:
+        from sting.principal_curve import along_curve
+
         d = along_curve(points, flux, resolution(meta, np.median(width)))
     # the edges that the voxels of a cube have, as many to each pixel: whole pixels, nothing between them
     edges = np.sort(d)[-(-np.arange(1, n_elements) * len(d) // n_elements) - 1]
     bins = merged(bins_along(d, edges), np.arange(len(y)), meta, min_beams)
     if ordering == "distance":
-        meta["boundaries"] = boundaries(points[0], points[1], n_elements, d, bins)
+        meta["boundaries"] = boundaries(angle, d, bins)
     means, sigmas = bin_by_bin(bins, lambda kept: _moments(points[:, kept], flux[kept], width[kept], meta))
     return np.vstack([points, flux]), means, sigmas, meta

@@ -15,7 +15,6 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from scipy import fft
 
 from sting.messages import EMPTY_BIN, refuse
 
@@ -70,6 +69,8 @@ class VoxelNoise(NamedTuple):
 
     def errors(self, voxels, response):
         """Variances (3,) of what follows the noise as ``response`` (3, n) says; for each of the first two their sum."""
+        from scipy import fft
+
         channel, *pixel = self.index[:, voxels]
         pixel = [axis - axis.min() for axis in pixel]
         # room enough, so that what is smoothed over one edge does not come back over the other
@@ -89,6 +90,8 @@ class VoxelNoise(NamedTuple):
 
     def _power(self, shape):
         """Fourier transform of the correlation, which is that of the beam with itself."""
+        from scipy import fft
+
         rows, columns = (fft.fftfreq(n, 1 / n) for n in shape)
         ra, dec = (self.step[i, 0] * columns + self.step[i, 1] * rows[:, None] for i in (0, 1))
         major, minor, angle = self.beam[0] / FWHM, self.beam[1] / FWHM, math.radians(self.beam[2])

@@ -238,7 +238,7 @@ def points_of_table(table, yso_centre, columns, units, positions, frame, sigma_p
         cure = "Drop these rows or give each an uncertainty."
         refuse("table", "have positive uncertainties", f"{rows[4:].min():.4g}", cure)
     # a streamer may turn around the star: the measure of the way along it that the reduction has
-    rows = rows[:, np.argsort(-distances(rows[0], rows[1], 10), kind="stable")]
+    rows = rows[:, np.argsort(-distances(rows[0], rows[1], 10)[0], kind="stable")]
     return rows[:4], rows[:3], rows[4:]
 
 

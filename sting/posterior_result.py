@@ -75,7 +75,7 @@ class Posterior:
     def _named(self):
         """Internal values of all named parameters, shape (n_chains, n_samples, n_named); angles about their circular mean."""
         shape = self.values.shape
-        named = np.array(named_of(self.flat, self.problem, self.settings)).reshape(*shape[:2], -1)
+        named = named_of(self.flat, self.problem, self.settings).reshape(*shape[:2], -1)
         for i, name in enumerate(NAMED_PARAMETERS):
             period = PARAMETERS[name].period
             if period:
@@ -286,7 +286,7 @@ class Posterior:
         -------
         `~astropy.table.QTable`
         """
-        named = np.asarray(named_of(self._rows(n, seed), self.problem, self.settings))
+        named = named_of(self._rows(n, seed), self.problem, self.settings)
         return QTable({name: to_quantity(name, named[:, NAMED_PARAMETERS.index(name)]) for name in self.names})
 
     @in_float64
@@ -307,7 +307,7 @@ class Posterior:
         ra, dec, velocity : `~astropy.units.Quantity`
             Each of shape (n, n_points).
         """
-        curves = np.asarray(curves_of(self._rows(n, seed), self.problem, self.settings, n_points))
+        curves = curves_of(self._rows(n, seed), self.problem, self.settings, n_points)
         return curves[..., 0] * u.arcsec, curves[..., 1] * u.arcsec, curves[..., 2] * u.km / u.s
 
     @property

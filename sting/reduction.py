@@ -10,7 +10,6 @@ from astropy.wcs.utils import proj_plane_pixel_area
 from sting.core.matching import distance_metric, reference_angle
 from sting.cubes import pixels_per_beam
 from sting.messages import is_number, refuse
-from sting.principal_curve import along_curve
 
 #: A star farther from the middle of the data than this many of their diagonals is taken for a mistake.
 FARTHEST_STAR = 10
@@ -21,30 +20,31 @@ ORDERINGS = ("distance", "curve")
 #: Of its points: the width of the streamer, or the error of the mean.
 UNCERTAINTIES = ("spread", "mean")
 
-_metric, _reference = jax.jit(distance_metric), jax.jit(reference_angle)
 
-
-def _padded(ra, dec, n_elements):
-    """Arguments of the two, padded to a power of two so that few sizes are ever compiled."""
-    n = len(ra)
-    size = 1 << (n - 1).bit_length()
-    ra, dec = (np.pad(offsets, (0, size - n)) for offsets in (ra, dec))
-    return ra, dec, n_elements, np.arange(size) < n
+@jax.jit
+def _metric(*arguments):
+    return distance_metric(*arguments), reference_angle(*arguments)
 
 
 def distances(ra, dec, n_elements):
-    """`distance_metric` of points (n,)."""
-    return np.asarray(_metric(*_padded(ra, dec, n_elements)))[: len(ra)]
+    """`distance_metric` of points (n,), and the angle (rad) that it counts from."""
+    n = len(ra)
+    # padded to a power of two, so that few sizes are ever compiled
+    size = 1 << (n - 1).bit_length()
+    ra, dec = (np.pad(offsets, (0, size - n)) for offsets in (ra, dec))
+    d, angle = _metric(ra, dec, n_elements, np.arange(size) < n)
+    return np.asarray(d)[:n], float(angle)
 
 
-def boundaries(ra, dec, n_elements, d, bins):
-    """What a file keeps of bins by `distances`: the angle (rad) that they count from, and the largest d of each but the last."""
-    edges = [float(d[bins == i].max()) for i in range(bins.max())]
-    return {"angle": float(_reference(*_padded(ra, dec, n_elements))), "edges": edges}
+def boundaries(angle, d, bins):
+    """What a file keeps of bins by `distances`: the angle, and the largest d of each but the last."""
+    return {"angle": angle, "edges": [float(d[bins == i].max()) for i in range(bins.max())]}
 
 
 def curve_lengths(points, flux, pixel, meta):
     """Length along the principal curve of the voxels of a streamer, those of a line (see `lines`) together."""
+    from sting.principal_curve import along_curve  # and the parts of scipy that no other reduction needs
+
     line = lines(points[2], pixel, meta["channel"])
     # the least weight, so that lines of no flux have a place too
     weight = np.maximum(flux, 1e-12 * flux.max())

@@ -5,11 +5,12 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from astropy import units as u
 
 from sting.core import orbit as core_orbit
 from sting.core import sky
-from sting.core.likelihood import MODEL_PARAMETERS
+from sting.core.likelihood import MODEL_PARAMETERS, path_of
 from sting.core.transforms import mu_from
 from sting.messages import check_whole, in_float64, named_keywords
 from sting.parameters import check_distance, check_parameters, rotation_name
@@ -50,8 +51,9 @@ class Streamline:
 
 
 @partial(jax.jit, static_argnames="n_points")
-def _sample(arguments, n_points):
-    path = sky.make_path(**arguments)
+def sample_path(parameters, distance, n_points):
+    """What a `Streamline` of a dict of parameters of the core holds, as plain arrays."""  # numpydoc ignore=PR01
+    path = path_of(parameters, distance)
     w = sky.sample_w(path, n_points)
     position, velocity = sky.position_and_velocity(path, w)
     # enough quadrature panels that the times do not depend on how many points are asked for
@@ -109,8 +111,8 @@ def streamline(params, *, distance, n_points=200):
     n_points = check_whole("n_points", n_points, 2, 200)
     name = rotation_name(given)
     given["mu"] = mu_from(name, given[name], given["r0"], given["mass"])
-    arguments = {name: given[name] for name in MODEL_PARAMETERS} | {"distance": check_distance(distance)}
-    found = jax.device_get(_sample({name: float(value) for name, value in arguments.items()}, n_points))
+    values = {name: np.float64(given[name]) for name in MODEL_PARAMETERS}
+    found = jax.device_get(sample_path(values, np.float64(check_distance(distance)), n_points))
     ra, dec, velocity = found["observed"].T
     return Streamline(
         ra=ra * u.arcsec,

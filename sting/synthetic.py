@@ -7,7 +7,6 @@ import numpy as np
 from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.wcs import WCS
-from scipy.special import erf
 
 from sting.cubes import quantity, sky_position
 from sting.extract_streamline import Streamer
@@ -212,6 +211,8 @@ def _emission(path, axes, beam_covariance, numbers):
     sigma = max(numbers["line_width"] / FWHM, 1e-6)
     edge = (velocity[None, :] - path.velocity.value[:, None]) / (np.sqrt(2) * sigma)
     half = numbers["channel"] / (2 * np.sqrt(2) * sigma)
+    from scipy.special import erf
+
     spectra = erf(edge + half) - erf(edge - half)
     return np.tensordot(spectra, images, axes=(0, 0))
 

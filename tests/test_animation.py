@@ -13,12 +13,13 @@ from astropy import units as u
 from PIL import Image
 
 from sting import outputs, steps, synthetic
-from sting.evaluations import curves_of, matched_of
+from sting.evaluations import FEWEST, _named_of, matched_of
 from sting.extract_streamline import reduce_to_1D
 from sting.fit_result import FitResult
 from sting.gradient_descent import fit_streamline
 from sting.joint import fit_jointly
 from sting.outputs import animation, film_files, film_frames
+from sting.stream_lines_grad import sample_path
 
 FILMS = {
     "morphology": outputs.plot_morphology_by_epoch,
@@ -345,7 +346,7 @@ class TestVideo:
 class TestFits:
     def test_nothing_is_fitted_or_compiled_again(self, fit, film, monkeypatch):
         film()
-        programs = curves_of._cache_size(), matched_of._cache_size()
+        programs = [program._cache_size() for program in (_named_of, matched_of, sample_path)]
         longer = fit(n_epochs=200)
 
         def refit(*_):
@@ -353,12 +354,12 @@ class TestFits:
 
         monkeypatch.setattr(steps, "run_chunk", refit)
         film(result=longer, n_frames=5)
-        assert (curves_of._cache_size(), matched_of._cache_size()) == programs
+        assert [program._cache_size() for program in (_named_of, matched_of, sample_path)] == programs
 
     def test_more_epochs_than_are_evaluated_at_once(self, fit, streamer):
         longer = fit(n_epochs=200)
-        assert longer.best_epoch > film_frames.BATCH
-        stage = drawn(longer, streamer, n_frames=film_frames.BATCH + 2)
+        assert longer.best_epoch > FEWEST
+        stage = drawn(longer, streamer, n_frames=FEWEST + 2)
         assert stage.epochs[-1] == longer.best_epoch
         path = longer.streamline()
         expected = np.stack([np.hypot(path.ra.value, path.dec.value), path.velocity.value], axis=1)

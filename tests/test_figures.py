@@ -1,5 +1,6 @@
 """The figures as pictures: each is compared with one that was looked at; and what is drawn where."""
 
+import io
 from importlib.metadata import version
 from pathlib import Path
 
@@ -10,13 +11,15 @@ from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.wcs import WCS
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from PIL import Image
 
 from sting import outputs, reduce_to_1D, synthetic
 from sting.extract_streamline import sample_metric_boundaries
 from sting.gradient_descent import fit_streamline
 from sting.joint import fit_jointly
 from sting.outputs.sky import offset_transform
-from sting.outputs.style import axis_of
+from sting.outputs.style import Picture, axis_of, write_png
 from sting.position_velocity import pv_cut
 from sting.posterior_result import Posterior
 from sting.streamer import Streamer
@@ -415,6 +418,48 @@ class TestOfAFit:
         assert scale == 1e-13
         assert "$10^{-13}$" in label
         assert axis_of("r0", [2800] * u.au) == (1, "$r_0$ ($\\mathrm{au}$)")
+
+
+class TestPNG:
+    @pytest.fixture
+    def figures(self, result, streamer, moment):
+        return {
+            "morphology": outputs.plot_morphology(result, streamer, image=moment),
+            "velocities": outputs.plot_vel_radius(result, streamer),
+            "correlations": outputs.plot_param_correlations(result),
+            "without a layout": Picture(figsize=(1, 1)),
+        }
+
+    def test_is_what_savefig_writes(self, figures):
+        for name in ("velocities", "without a layout"):
+            one, other = io.BytesIO(), io.BytesIO()
+            write_png(figures[name], one, 90)
+            figures[name].savefig(other, dpi=90)
+            np.testing.assert_array_equal(*(np.asarray(Image.open(file)) for file in (one, other)), err_msg=name)
+
+    @pytest.mark.parametrize("name", ["morphology", "correlations"])
+    def test_layout_of_axes_of_a_fixed_shape_beside_a_bar(self, figures, name):
+        """It settles with the second time; the first is within two hundredths of the figure."""
+        figure = figures[name]
+        write_png(figure, io.BytesIO(), 90)
+        places = [ax.get_position().bounds for ax in figure.axes]
+        figure.savefig(io.BytesIO(), dpi=90)
+        np.testing.assert_allclose(places, [ax.get_position().bounds for ax in figure.axes], atol=0.02)
+
+    def test_is_laid_out_and_drawn_once(self, figures, monkeypatch):
+        calls = []
+        for owner, method in ((Picture, "draw"), (ConstrainedLayoutEngine, "execute")):
+            original = getattr(owner, method)
+            monkeypatch.setattr(owner, method, lambda *a, f=original, n=method: calls.append(n) or f(*a))
+        write_png(figures["correlations"], io.BytesIO(), 90)
+        assert calls == ["execute", "draw"]
+
+    def test_leaves_the_figure_as_it_was(self, figures):
+        figure = figures["morphology"]
+        before = figure.dpi, figure.canvas
+        write_png(figure, io.BytesIO(), 90)
+        assert (figure.dpi, figure.canvas) == before
+        assert isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine)
 
 
 class TestNotebook:

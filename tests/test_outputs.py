@@ -4,6 +4,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from astropy import units as u
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from sting import outputs, synthetic
@@ -113,7 +114,8 @@ def test_scale_bar_has_its_length(result, streamer):
 def test_spaghetti_has_as_many_lines_as_asked(result, streamer):
     figure = outputs.plot_streamline_covariance_samples(result, streamer, n_samples=7, seed=1)
     for ax in figure.axes:
-        assert sum(len(line.get_xdata()) == 200 and line.get_lw() == 0.5 for line in ax.lines) == 7
+        lines = next(one for one in ax.collections if isinstance(one, LineCollection) and one.get_linewidth() == [0.5])
+        assert [len(line) for line in lines.get_segments()] == [200] * 7
 
 
 def test_draws_into_given_axes(result, streamer):

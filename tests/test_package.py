@@ -15,6 +15,9 @@ import pytest
 import sting
 
 HEAVY = ("matplotlib", "spectral_cube", "ipywidgets", "regions", "tqdm")
+
+#: What only some calls need, of a package of which other parts are always loaded.
+PARTS = ("scipy.fft", "scipy.sparse", "scipy.spatial", "scipy.stats", "scipy.optimize", "scipy.ndimage", "pvextractor", "dask")
 OPTIONS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
 MODULES = sorted(
@@ -44,11 +47,28 @@ import json, os, sys
 import sting
 package = [name for name in {HEAVY!r} if name in sys.modules]
 from sting import errors, extract_streamline, gradient_descent, parameters, stream_lines_grad, synthetic
-doors = [name for name in {HEAVY!r} if name in sys.modules]
+doors = [name for name in {HEAVY + PARTS!r} if name in sys.modules]
 from sting import *
 print(json.dumps(dict(package=package, doors=doors, files=os.listdir())))
 """
     return run(code, tmp_path_factory.mktemp("imports"))
+
+
+@pytest.fixture(scope="module")
+def loaded_by_a_fit(tmp_path_factory):
+    """What a process has loaded after a fit of points from a file, without figures."""
+    code = f"""
+import json, sys
+from sting import Streamer, gradient_descent
+from sting.synthetic import TRUTH, make_streamer_points
+make_streamer_points().write("points.ecsv")
+fixed = {{name: value for name, value in TRUTH.items() if name != "v_lsr"}}
+streamer = Streamer.read("points.ecsv")
+quiet = dict(optimizer="lbfgs", save_folder=None, progress=False)
+gradient_descent.fit_streamline({{"v_lsr": 7.4}}, fixed, streamer, 293, **quiet)
+print(json.dumps([name for name in {HEAVY + PARTS!r} if name in sys.modules]))
+"""
+    return run(code, tmp_path_factory.mktemp("fit"))
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +103,9 @@ class TestImport:
 
     def test_the_front_doors_are_light(self, fresh_imports):
         assert set(fresh_imports["doors"]) <= {"tqdm"}
+
+    def test_a_fit_loads_neither_cubes_nor_figures(self, loaded_by_a_fit):
+        assert set(loaded_by_a_fit) <= {"tqdm"}
 
     def test_writes_nothing(self, fresh_imports):
         assert fresh_imports["files"] == []

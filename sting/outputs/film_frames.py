@@ -13,9 +13,6 @@ from sting.outputs.style import DATA, MODEL, START, add_legend
 
 __all__ = []
 
-#: Curves that are evaluated at once: always as many, whatever the fit, so that one program is compiled.
-BATCH = 128
-
 #: Points of a curve, as many as the figures have.
 N_POINTS = 200
 
@@ -127,12 +124,7 @@ def _matched(x, problem, settings):
 @in_float64
 def _curves(x, problem, settings):
     """Streamlines, shape (m, N_POINTS, 3)."""
-    found = []
-    for first in range(0, len(x), BATCH):
-        batch = x[first : first + BATCH]
-        filled = np.concatenate([batch, np.repeat(batch[-1:], BATCH - len(batch), axis=0)])
-        found.append(np.asarray(curves_of(filled, problem, settings, N_POINTS))[: len(batch)])
-    return np.concatenate(found)
+    return curves_of(x, problem, settings, N_POINTS)
 
 
 def chosen_epochs(places, n_frames):

@@ -295,7 +295,8 @@ def plot_param_correlations(result, *, ax=None, title=None):
     image = ax.imshow(correlation, cmap="RdBu_r", vmin=-1, vmax=1)
     for (row, column), value in np.ndenumerate(correlation):
         if np.isfinite(value):
-            ax.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=8, color="w" if abs(value) > 0.6 else "k")
+            text = ax.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=8)
+            text.set(color="w" if abs(value) > 0.6 else "k", in_layout=False)
     labels = [_symbol(name) for name in names]
     ax.set_xticks(range(len(labels)), labels, **({"rotation": 90} if max(map(len, names)) > 8 else {}))
     ax.set_yticks(range(len(labels)), labels)

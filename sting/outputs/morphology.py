@@ -20,11 +20,11 @@ from sting.outputs.sky import (
 from sting.outputs.style import (
     MODEL,
     POINTS,
-    SAMPLES,
     STAR,
     add_legend,
     density,
     draw_density,
+    draw_samples,
     model_of,
     new_axes,
 )
@@ -123,7 +123,7 @@ def _draw_sky(ax, transform, result, streamer, samples, *, has_image):
         places = streamer.ra_data, streamer.dec_data, streamer.dec_sigma, streamer.ra_sigma
         ax.errorbar(*places, **POINTS, label="data", transform=transform)
     if samples is not None:
-        ax.plot(samples[0].value.T, samples[1].value.T, color=SAMPLES, lw=0.5, alpha=0.35, zorder=2, transform=transform)
+        draw_samples(ax, samples[0].value, samples[1].value, transform)
     if result is not None:
         path = result.streamline()
         ax.plot(path.ra.value, path.dec.value, color=MODEL, lw=2, label=model_of(result), zorder=4, transform=transform)

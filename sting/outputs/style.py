@@ -1,8 +1,12 @@
 """What all figures share: colours, axes, densities of emission, and how a figure without pyplot is shown."""
 
+import zlib
+
 import matplotlib as mpl
 import numpy as np
 from astropy import units as u
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
@@ -44,7 +48,8 @@ def new_axes(ax, size, **keywords):
 def add_legend(ax):
     """Add a legend, if anything has a name."""
     if ax.get_legend_handles_labels()[0]:
-        ax.legend(loc="best", fontsize="small", framealpha=0.9)
+        # inside the axes, for which room is made anyway: to look for its place takes long
+        ax.legend(loc="best", fontsize="small", framealpha=0.9).set_in_layout(False)
 
 
 def model_of(result):
@@ -57,6 +62,13 @@ def density(x, y, weight, x_step, y_step):
     edges = [np.arange(v.min() - s / 2, v.max() + s, s) for v, s in ((x, x_step), (y, y_step))]
     image, _, _ = np.histogram2d(x, y, bins=edges, weights=weight)
     return np.where(image > 0, image, np.nan).T, (edges[0][0], edges[0][-1], edges[1][0], edges[1][-1])
+
+
+def draw_samples(ax, x, y, transform=None):
+    """Draw many thin lines, shape (m, n), as one artist, which is faster than as many."""
+    keywords = {} if transform is None else {"transform": transform}
+    ax.add_collection(LineCollection(np.stack([x, y], axis=-1), colors=SAMPLES, lw=0.5, alpha=0.35, zorder=2, **keywords))
+    ax.autoscale_view()
 
 
 def draw_density(ax, image, extent, transform=None):
@@ -117,5 +129,20 @@ def _png(figure):
     from io import BytesIO
 
     buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
+    write_png(figure, buffer, 110)
     return buffer.getvalue()
+
+
+def write_png(figure, file, dpi):
+    """Write a figure as PNG. It is laid out and drawn once, where `~matplotlib.figure.Figure.savefig` does both twice."""
+    engine, resolution, canvas = figure.get_layout_engine(), figure.dpi, figure.canvas
+    figure.dpi = dpi
+    if engine is not None:
+        engine.execute(figure)
+        figure.set_layout_engine("none")
+    # runs of the same colour are what figures consist of
+    FigureCanvasAgg(figure).print_png(file, pil_kwargs={"compress_type": zlib.Z_RLE})
+    figure.set_canvas(canvas)
+    if engine is not None:
+        figure.set_layout_engine(engine)
+    figure.dpi = resolution

@@ -8,10 +8,15 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
+from sting.garbage import kept
 from sting.messages import refuse
 from sting.profile import ONE_SIGMA
 
 __all__ = ["check_folder", "save_best_fit_params", "save_joint_results", "save_optimisation_log", "save_results"]
+
+
+#: Dots per inch of figures in files.
+DPI = 200
 
 
 def check_folder(folder):
@@ -106,6 +111,7 @@ def save_optimisation_log(result, path):
     Path(path).write_text("\n".join([",".join(header), *lines]) + "\n", encoding="utf-8")
 
 
+@kept()
 def save_results(result, streamer, folder="sting_results", *, v_lsr=None, show=False, films=False, progress=True):
     """Write everything of a fit into a folder: parameters, log, figures and, if asked for, films.
 
@@ -150,6 +156,7 @@ def save_results(result, streamer, folder="sting_results", *, v_lsr=None, show=F
     return written + _write_films({"": result}, {"": streamer}, folder, v_lsr, progress) if films and written else written
 
 
+@kept()
 def save_joint_results(result, streamers, folder="sting_results", *, show=False, films=False, progress=True):
     """Write everything of a joint fit into a folder: the fit as a whole, and in a folder of its own what concerns each streamer.
 
@@ -249,9 +256,9 @@ def _write_joint_fit(result, folder):
 
 def _save(folder, show, figures, write, progress):
     """Show figures; write them and what ``write`` writes into a temporary folder, and move all into place."""
-    if show:
-        from sting.outputs import style
+    from sting.outputs import style
 
+    if show:
         style.show(figures.values())
     if folder is None:
         return []
@@ -262,7 +269,7 @@ def _save(folder, show, figures, write, progress):
         write(temporary)
         words = f"writing to {folder}"
         for file, figure in tqdm(figures.items(), unit="figure", desc=words, disable=not progress, leave=True):
-            figure.savefig(temporary / file, dpi=200)
+            style.write_png(figure, temporary / file, DPI)
         written = sorted(path.relative_to(temporary) for path in temporary.rglob("*") if path.is_file())
         for file in written:
             (folder / file).parent.mkdir(exist_ok=True)

@@ -4,7 +4,7 @@ import numpy as np
 from astropy import units as u
 
 from sting.messages import named_keywords
-from sting.outputs.style import MODEL, POINTS, SAMPLES, add_legend, density, draw_density, model_of, new_axes
+from sting.outputs.style import MODEL, POINTS, add_legend, density, draw_density, draw_samples, model_of, new_axes
 
 __all__ = ["plot_dec_vel", "plot_ra_vel", "plot_vel_radius"]
 
@@ -130,7 +130,7 @@ def _draw(abscissa, result, streamer, v_lsr, samples, ax, title):
         _draw_data(ax, streamer, abscissa)
     if samples is not None:
         x = value(samples[0].value, samples[1].value)
-        ax.plot(x.T, samples[2].value.T, color=SAMPLES, lw=0.5, alpha=0.35, zorder=2)
+        draw_samples(ax, x, samples[2].value)
     if result is not None:
         path = result.streamline()
         x = value(path.ra.value, path.dec.value)

@@ -6,5 +6,4 @@ import tempfile
 # Notebooks, kernels of the browser and commands are processes of their own: what one has compiled, the next one reads.
 # Set before anything imports jax; the folder goes when the tests end.
 _COMPILED = tempfile.TemporaryDirectory(prefix="sting-tests-")
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _COMPILED.name)
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+os.environ.setdefault("STING_CACHE_DIR", _COMPILED.name)

@@ -1,7 +1,5 @@
 """What papers quote of a fit besides its parameters: the orbit's elements, infall times, mass infall rates."""
 
-from functools import partial
-
 import jax
 import numpy as np
 from astropy import units as u
@@ -14,6 +12,7 @@ from sting.core.likelihood import NAMED_PARAMETERS, parameters, path_of
 from sting.core.sky import sample_w
 from sting.messages import check_choice, in_float64, named_keywords, refuse
 from sting.parameters import PARAMETERS, to_quantity
+from sting.programs import program
 
 __all__ = ["DERIVED", "derived_table", "infall_rate", "infall_rate_profile"]
 
@@ -56,7 +55,7 @@ def _path(x, problem, settings):
     return path_of(parameters(x, problem, settings), problem["distance"])
 
 
-@partial(jax.jit, static_argnames="settings")
+@program
 def _elements(x, problem, settings):
     """Jacobian of the elements, the elements with r0, and which places lie beyond the inner end."""
 
@@ -71,7 +70,7 @@ def _elements(x, problem, settings):
     return jax.jacfwd(values, has_aux=True)(x)
 
 
-@partial(jax.jit, static_argnames="settings")
+@program
 def _invariants(x, problem, settings):
     def values(x):
         found = core_orbit.invariants(_path(x, problem, settings))
@@ -110,7 +109,7 @@ def element_at(name, x, problem, settings):
     return factor * float(value[name]), factor * jacobian[name]
 
 
-@partial(jax.jit, static_argnames="settings")
+@program
 def _times_in_bins(x, problem, settings, edges, near):
     """Jacobian of the times (yr) between neighbouring edges, and the times; ``near`` is None for edges in radius (au)."""
 
@@ -123,7 +122,7 @@ def _times_in_bins(x, problem, settings, edges, near):
     return jax.jacfwd(times, has_aux=True)(x)
 
 
-@partial(jax.jit, static_argnames="settings")
+@program
 def _ends(x, problem, settings):
     path = _path(x, problem, settings)
     w = sample_w(path, _SAMPLES)

@@ -1,15 +1,14 @@
 """The model at many sets of optimiser coordinates at once, compiled."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from sting.core.elements import elements, places
-from sting.core.likelihood import MODEL_PARAMETERS, data_residuals, loss, match, named_vector, parameters, path_of
+from sting.core.likelihood import MODEL_PARAMETERS, JointSettings, linearise, loss, named_vector, parameters, path_of
 from sting.core.orbit import duration, w_of_radius
-from sting.stream_lines_grad import sample_path
+from sting.programs import program
+from sting.stream_lines_grad import DRAWN, sample_path
 
 __all__ = []
 
@@ -21,10 +20,16 @@ def _path(x, problem, settings):
 #: Sets of coordinates are filled up to this number, or a power of two: so few sizes are ever compiled.
 FEWEST = 128
 
-_named_of = jax.jit(jax.vmap(named_vector, in_axes=(0, None, None)), static_argnames="settings")
 
-#: Losses of sets of shape (m, n_model).
-losses_of = jax.jit(jax.vmap(loss, in_axes=(0, None, None)), static_argnames="settings")
+@program
+def _named_of(x, problem, settings):
+    return jax.vmap(lambda x: named_vector(x, problem, settings))(x)
+
+
+@program
+def losses_of(x, problem, settings):
+    """Losses of sets of shape (m, n_model)."""
+    return jax.vmap(lambda x: loss(x, problem, settings))(x)
 
 
 def named_of(x, problem, settings):
@@ -34,11 +39,19 @@ def named_of(x, problem, settings):
     return np.array(_named_of(filled, problem, settings))[:n]
 
 
-@partial(jax.jit, static_argnames="settings")
 def matched_of(x, problem, settings):
     """Model values (n, 3) to which the data points are compared, and the normalised residuals of these (n, 3)."""
-    model = match(_path(x, problem, settings), problem, settings)
-    return model, data_residuals(model, problem, settings)
+    found = linearise(x, problem, settings)
+    model = np.asarray(found["matched"])
+    return model, np.asarray(found["residuals"])[: model.size].reshape(model.shape)
+
+
+def prepare(x, problem, settings):
+    """Have another thread make ready the programs that a result needs, while the descent to it is compiled."""
+    linearise.ahead(x, problem, settings)
+    if not isinstance(settings, JointSettings):
+        _named_of.ahead(np.tile(x, (FEWEST, 1)), problem, settings)
+        sample_path.ahead(dict.fromkeys(MODEL_PARAMETERS, np.float64(1.0)), problem["distance"], DRAWN)
 
 
 def curves_of(x, problem, settings, n_points):
@@ -52,7 +65,7 @@ def curves_of(x, problem, settings, n_points):
     )
 
 
-@partial(jax.jit, static_argnames="settings")
+@program
 def elements_of(x, problem, settings):
     """Elements of the orbits with r0, and which places lie beyond the inner end: dicts of arrays of shape (m,)."""
 
@@ -64,7 +77,7 @@ def elements_of(x, problem, settings):
     return jax.vmap(one)(x)
 
 
-@partial(jax.jit, static_argnames="settings")
+@program
 def times_of(x, problem, settings, radii):
     """Times (yr) between neighbouring ``radii`` (au, from the outside in), shape (m, n - 1); NaN where a path lacks one."""
 

@@ -13,6 +13,7 @@ from sting.fit_result import FitResult
 from sting.messages import check_whole, in_float64, named_keywords, refuse
 from sting.parameters import check_distance, check_parameters, to_internal, to_quantity
 from sting.problem import state_data, state_fit, state_model
+from sting.programs import beside, program
 from sting.search import iterate_minima
 from sting.steps import Snapshot, descend, exhaust
 from sting.stream_lines_grad import Streamline, streamline
@@ -94,12 +95,10 @@ class InitialGuess:
     chi2_components: dict
 
 
+@program
 def _evaluate(x, problem, settings):
     value, parts = loss_and_parts(x, problem, settings)
     return value, parts, match(path_of(parameters(x, problem, settings), problem["distance"]), problem, settings)
-
-
-_evaluate = jax.jit(_evaluate, static_argnames="settings")
 
 
 @named_keywords
@@ -361,6 +360,7 @@ def fit_streamline(
         from sting import outputs
 
         outputs.check_folder(save_folder)
+        beside(outputs.tables.load_figures)
     options = {
         "learning_rate": learning_rate,
         "param_bounds": param_bounds,

@@ -12,6 +12,7 @@ from sting.joint_result import SHARED, JointResult
 from sting.messages import refuse, suggest
 from sting.parameters import PARAMETERS, ROTATIONS, check_distance
 from sting.problem import state_data, state_fit
+from sting.programs import beside
 from sting.steps import descend, exhaust
 
 __all__ = ["fit_jointly"]
@@ -113,6 +114,7 @@ def fit_jointly(
         from sting import outputs
 
         outputs.check_folder(save_folder)
+        beside(outputs.tables.load_figures)
     stated = _state(streamers, initial_opt_params, fixed_params, distance, param_bounds, priors, keywords)
     keywords = _OPTIONS | keywords
     result = exhaust(descend(*stated), keywords["n_epochs"], progress and keywords["info_every"], callback)

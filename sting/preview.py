@@ -1,7 +1,6 @@
 """The model beside the data for one set of parameters after another, fast enough to follow a slider."""
 
 from dataclasses import dataclass
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +13,7 @@ from sting.core.likelihood import MODEL_PARAMETERS, data_residuals, loss_and_par
 from sting.messages import in_float64
 from sting.parameters import rotation_name
 from sting.problem import count_radii, state_data, state_model
+from sting.programs import program
 
 __all__ = ["Comparison", "Preview"]
 
@@ -52,7 +52,7 @@ class Comparison:
     orbit: dict
 
 
-@partial(jax.jit, static_argnames="settings")
+@program
 def _compare(problem, settings):
     x = jnp.zeros(len(MODEL_PARAMETERS))
     loss, parts = loss_and_parts(x, problem, settings)
@@ -72,7 +72,7 @@ def _compare(problem, settings):
     }
 
 
-@partial(jax.jit, static_argnames="settings")
+@program
 def _losses(values, problem, settings):
     x = jnp.zeros(len(MODEL_PARAMETERS))
     return jax.vmap(lambda fixed: loss_and_parts(x, problem | {"fixed": fixed}, settings)[0])(values)

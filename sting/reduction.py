@@ -2,7 +2,6 @@
 
 import math
 
-import jax
 import numpy as np
 from astropy import units as u
 from astropy.wcs.utils import proj_plane_pixel_area
@@ -10,6 +9,7 @@ from astropy.wcs.utils import proj_plane_pixel_area
 from sting.core.matching import distance_metric, reference_angle
 from sting.cubes import pixels_per_beam
 from sting.messages import is_number, refuse
+from sting.programs import program
 
 #: A star farther from the middle of the data than this many of their diagonals is taken for a mistake.
 FARTHEST_STAR = 10
@@ -21,9 +21,9 @@ ORDERINGS = ("distance", "curve")
 UNCERTAINTIES = ("spread", "mean")
 
 
-@jax.jit
-def _metric(*arguments):
-    return distance_metric(*arguments), reference_angle(*arguments)
+@program(static=())
+def _metric(ra, dec, n_elements, valid):
+    return distance_metric(ra, dec, n_elements, valid), reference_angle(ra, dec, n_elements, valid)
 
 
 def distances(ra, dec, n_elements):

@@ -9,6 +9,7 @@ import numpy as np
 
 from sting.core.chart import log_density, values_of
 from sting.core.likelihood import Settings
+from sting.programs import use_jax_cache
 
 #: Draws of each chain in one call of `advance`.
 CHUNK = 20
@@ -28,6 +29,7 @@ class Kernel(NamedTuple):
 
 def import_numpyro():
     """Import numpyro's NUTS, or say how to get it."""
+    use_jax_cache()
     try:
         from numpyro.infer.hmc import hmc
     except ImportError as error:

@@ -27,6 +27,7 @@ from sting.parameters import (
 )
 from sting.preview import Preview
 from sting.problem import count_radii, state_data, state_fit
+from sting.programs import program
 from sting.starts import losses_of, values_at
 
 __all__ = ["Search", "iterate_minima"]
@@ -44,7 +45,7 @@ MOST_ITERATIONS = 60
 #: less than this fraction of their loss (or this number, for data without noise).
 SAME, SAME_EXACT = 0.02, 1e-3
 
-_start_at = jax.jit(start_at)
+_start_at = program(start_at, static=())
 
 #: Parameters that ``"auto"`` leaves at their defaults.
 NOT_SEARCHED = ("rmin", "deltar")

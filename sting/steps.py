@@ -9,6 +9,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from sting.core.descent import Stop, run_chunk, start
+from sting.evaluations import prepare
 from sting.messages import in_float64
 from sting.outcome import Outcome
 
@@ -51,6 +52,7 @@ def descend(x, problem, options, settings, make_result):
 
     ``make_result`` makes the result of ``x``, ``history`` and ``stop``.
     """
+    prepare(x, problem, settings)
     # between two steps the caller's own code runs, in its own precision: each step enters float64 by itself
     step = in_float64(lambda state: jax.device_get(run_chunk(state, problem, options, settings)))
     # the start as plain arrays, like the states that follow: one program, and one entry in its cache

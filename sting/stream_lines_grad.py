@@ -1,7 +1,6 @@
 """The forward model for users: parameters with units in, a `Streamline` out."""
 
 from dataclasses import dataclass
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +13,13 @@ from sting.core.likelihood import MODEL_PARAMETERS, path_of
 from sting.core.transforms import mu_from
 from sting.messages import check_whole, in_float64, named_keywords
 from sting.parameters import check_distance, check_parameters, rotation_name
+from sting.programs import program
 
 __all__ = ["Streamline", "streamline"]
+
+
+#: Points of a streamline, unless told otherwise.
+DRAWN = 200
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +54,7 @@ class Streamline:
         return len(self.ra)
 
 
-@partial(jax.jit, static_argnames="n_points")
+@program(static=("n_points",))
 def sample_path(parameters, distance, n_points):
     """What a `Streamline` of a dict of parameters of the core holds, as plain arrays."""  # numpydoc ignore=PR01
     path = path_of(parameters, distance)
@@ -69,7 +73,7 @@ def sample_path(parameters, distance, n_points):
 
 @named_keywords
 @in_float64
-def streamline(params, *, distance, n_points=200):
+def streamline(params, *, distance, n_points=DRAWN):
     """Compute the streamline of Mendoza et al. (2009) for one set of parameters.
 
     Parameters

@@ -13,7 +13,8 @@ from astropy import units as u
 from PIL import Image
 
 from sting import outputs, steps, synthetic
-from sting.evaluations import FEWEST, _named_of, matched_of
+from sting.core.likelihood import linearise
+from sting.evaluations import FEWEST, _named_of
 from sting.extract_streamline import reduce_to_1D
 from sting.fit_result import FitResult
 from sting.gradient_descent import fit_streamline
@@ -346,7 +347,7 @@ class TestVideo:
 class TestFits:
     def test_nothing_is_fitted_or_compiled_again(self, fit, film, monkeypatch):
         film()
-        programs = [program._cache_size() for program in (_named_of, matched_of, sample_path)]
+        programs = [program.n_compiled for program in (_named_of, linearise, sample_path)]
         longer = fit(n_epochs=200)
 
         def refit(*_):
@@ -354,7 +355,7 @@ class TestFits:
 
         monkeypatch.setattr(steps, "run_chunk", refit)
         film(result=longer, n_frames=5)
-        assert [program._cache_size() for program in (_named_of, matched_of, sample_path)] == programs
+        assert [program.n_compiled for program in (_named_of, linearise, sample_path)] == programs
 
     def test_more_epochs_than_are_evaluated_at_once(self, fit, streamer):
         longer = fit(n_epochs=200)

@@ -210,14 +210,14 @@ def test_same_fit_from_another_thread_and_without_touching_precision(points):
 
 def test_one_program_serves_all_chunks_and_the_next_fit(points):
     start, fixed = split("r0", r0=0.8)
-    programs = run_chunk.jitted._cache_size()
+    programs = run_chunk.n_compiled
     # a kind of fit that no other test of this file asks for
     kind = {"matching": "stretch", "loss_method": 1, "param_bounds": {"r0": (1000, 5000) * u.au}}
     fit(start, fixed, points, n_epochs=160, **kind)
-    assert run_chunk.jitted._cache_size() == programs + 1
+    assert run_chunk.n_compiled == programs + 1
     start, fixed = split("r0", "phi0", r0=0.9)
     fit(start, fixed, points, n_epochs=30, priors={"phi0": (60, 1) * u.deg}, learning_rate=0.01, **kind)
-    assert run_chunk.jitted._cache_size() == programs + 1
+    assert run_chunk.n_compiled == programs + 1
 
 
 def test_callback_stops_and_keeps_the_best(points):

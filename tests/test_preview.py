@@ -148,12 +148,12 @@ class TestPadding:
 
     def test_another_number_of_points_compiles_nothing(self, points):
         Preview(FREE, FIXED, 293, points)(VALUES)
-        programs = preview._compare._cache_size()
+        programs = preview._compare.n_compiled
         for n in (2, 7, 16):
             many = synthetic.make_streamer_points(n_elements=n, seed=2)
             Preview(FREE, FIXED, 300, many, priors=PRIORS)(VALUES)
         Preview(FREE | {"mass": 2.0}, {k: v for k, v in FIXED.items() if k != "mass"}, 293, points)(VALUES)
-        assert preview._compare._cache_size() == programs
+        assert preview._compare.n_compiled == programs
 
 
 class TestLosses:

@@ -203,13 +203,13 @@ class TestTheSame:
         np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
 
     def test_a_second_search_compiles_nothing(self, points, found):
-        compiled = run_descents.jitted._cache_size()
+        compiled = run_descents.n_compiled
         other = synthetic.make_streamer_points(seed=5)
         # other data, other numbers, another number of starts, other bounds
         bounds = {"r0": (500, 9000) * u.au}
         list(iterate_minima("auto", AXIS | {"mass": 3.5 * u.Msun}, other, 250, n_starts=21, param_bounds=bounds))
         assert compiled >= 1
-        assert run_descents.jitted._cache_size() == compiled
+        assert run_descents.n_compiled == compiled
 
 
 class TestOnTheWay:

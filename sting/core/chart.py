@@ -1,13 +1,12 @@
 """Coordinates in which a posterior is sampled: any real numbers are legal, and the density is about as wide in each of them."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from sting.core.likelihood import MODEL_PARAMETERS, Problem, Settings, loss, residuals
 from sting.core.transforms import omega_from
+from sting.programs import program
 
 #: How a parameter is stretched onto the real line: not at all, from its lower bound, from both.
 LINE, HALF_LINE, INTERVAL = 0.0, 1.0, 2.0
@@ -83,7 +82,7 @@ def log_density(z: Float[Array, " m"], chart: Chart, problem: Problem, settings:
     return volume - loss(values, problem, settings) / 2
 
 
-@partial(jax.jit, static_argnames="settings")
+@program
 def curvature(y: Float[Array, " n"], chart: Chart, problem: Problem, settings: Settings) -> Float[Array, "n n"]:
     """Curvature of half the loss in stretched coordinates, by the rule of Gauss and Newton."""
 

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from sting.core import levenberg
-from sting.core.compiled import compiled
 from sting.core.likelihood import JointSettings, Problem, Settings, loss, loss_and_parts, n_parts
 from sting.core.transforms import project
+from sting.programs import program
 
 #: Epochs in one call of `run_chunk`.
 CHUNK = 50
@@ -39,7 +39,7 @@ def _solver(settings, options):
 
 
 def _evaluate(x, solver, problem, settings):
-    """Where the descent stands after an evaluation at ``x``: there, or where it was if that was better and the method heeds it."""
+    """Where the descent stands after an evaluation at ``x``: there, or where it was before, if the method prefers that."""
     if settings.optimizer == "lm":
         now = levenberg.accept(solver, levenberg.evaluate(x, problem, settings))
         return now | {"gradient": 2 * now["gradient"]}, now
@@ -47,6 +47,7 @@ def _evaluate(x, solver, problem, settings):
     return {"x": x, "loss": value, "parts": parts, "gradient": gradient}, solver
 
 
+@program
 def start(x: Float[Array, " n"], options, settings: Settings | JointSettings):
     """State of a descent before its first evaluation."""
     x = jnp.asarray(x)
@@ -126,7 +127,7 @@ def _epoch(state, problem, options, settings):
     }
 
 
-@compiled
+@program
 def run_chunk(state, problem: Problem, options, settings: Settings | JointSettings):
     """Run up to `CHUNK` epochs.
 

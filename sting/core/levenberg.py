@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from sting.core.compiled import compiled
 from sting.core.likelihood import N_PARTS, NAMED_PARAMETERS, Problem, Settings, linearise
 from sting.core.transforms import limits
+from sting.programs import program
 
 #: Iterations in one call of `run_descents`.
 ITERATIONS = 5
@@ -54,7 +54,7 @@ def new_descents(x: Float[Array, "m n"], n_residuals: int) -> Descents:
 
 def evaluate(x, problem, settings):
     """Loss and all that a step needs: gradient and curvature of half the loss, by the rule of Gauss and Newton."""
-    found = linearise.__wrapped__(x, problem, settings)
+    found = linearise(x, problem, settings)
     residuals, jacobian = found["residuals"], found["d_residuals"]
     return {
         "x": x,
@@ -123,7 +123,7 @@ def _iterate(state, problem, settings):
     return {name: jnp.where(state["ended"] > RUNNING, state[name], value) for name, value in new.items()}
 
 
-@compiled
+@program
 def run_descents(state: Descents, problem: Problem, settings: Settings) -> Descents:
     """Run up to `ITERATIONS` iterations of each descent that has not ended."""
 

@@ -14,11 +14,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from sting.core.compiled import compiled
 from sting.core.constants import TWO_PI
 from sting.core.matching import match_nearest, match_stretch, polar
 from sting.core.sky import make_path
 from sting.core.transforms import LARGEST_MU, mu_from, omega_from, to_parameters, wrap
+from sting.programs import program
 
 #: The parameters of the model in the order of every vector of the core; "mu" stands for whichever rotation parameter is used.
 MODEL_PARAMETERS = tuple(name for name in inspect.signature(make_path).parameters if name != "distance")
@@ -117,6 +117,7 @@ def _terms(x, problem, settings, counted=None):
     prior = problem["prior"]
     prior_residuals = wrap(_vector(named) - prior["mean"], prior["period"]) * prior["inverse_sigma"]
     return {
+        "matched": model,
         "data": data_residuals(model, problem, settings),
         "prior": prior_residuals,
         # those that count in the loss: in a joint fit a prior on a shared parameter counts once
@@ -163,9 +164,9 @@ def loss(x: Float[Array, " n"], problem: Problem, settings: Settings | JointSett
     return loss_and_parts(x, problem, settings)[0]
 
 
-@compiled
+@program
 def linearise(x: Float[Array, " n"], problem: Problem, settings: Settings | JointSettings):
-    """All residuals at ``x`` and the values of the named parameters, each with its Jacobian; the loss and its parts.
+    """All residuals at ``x`` and the named parameters, each with its Jacobian; the loss, its parts and what is matched.
 
     The loss is r.r and its gradient 2 J^T r. Those of a joint problem stand one member after the other.
     """
@@ -179,7 +180,7 @@ def linearise(x: Float[Array, " n"], problem: Problem, settings: Settings | Join
             ),
             "named": jnp.concatenate([one["named"] for one in terms]),
         }
-        return found, found | {"loss": total, "parts": parts}
+        return found, found | {"loss": total, "parts": parts, "matched": jnp.concatenate([one["matched"] for one in terms])}
 
     jacobian, value = jax.jacfwd(outputs, has_aux=True)(x)
     return value | {"d_" + name: matrix for name, matrix in jacobian.items()}

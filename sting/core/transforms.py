@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from sting.core.constants import GM_SUN, HERTZ_PER_KMS_AU
+from sting.programs import program
 
 #: A start closer to a bound than this fraction of the range is moved to this distance, where the slope is not zero.
 START_MARGIN = 1e-5
@@ -25,6 +26,7 @@ def _corner(x, sharpness):
     return jnp.maximum(x, 0.0) + jnp.log1p(jnp.exp(-sharpness * jnp.abs(x))) / sharpness
 
 
+@program(static=())
 def to_parameters(x: Float[Array, " n"], support: Support) -> Float[Array, " n"]:
     """Parameter values at the optimiser coordinates ``x``.
 
@@ -36,6 +38,7 @@ def to_parameters(x: Float[Array, " n"], support: Support) -> Float[Array, " n"]
     return support["offset"] + support["scale"] * y
 
 
+@program(static=())
 def to_coordinates(values: Float[Array, " n"], support: Support) -> Float[Array, " n"]:
     """Inverse of `to_parameters`; values on a bound are first moved inside by `START_MARGIN`."""
     y = (values - support["offset"]) / support["scale"]

@@ -206,6 +206,11 @@ def save_joint_results(result, streamers, folder="sting_results", *, show=False,
     return written + _write_films(result.fits, streamers, folder, None, progress) if films and written else written
 
 
+def load_figures():
+    """Import all that the figures of a fit need, which takes as long as a fit."""
+    from sting.outputs import fit_plots, morphology, velocity_plots  # noqa: F401
+
+
 def _figures(result, streamer, v_lsr):
     from sting.outputs import fit_plots, morphology, velocity_plots
 

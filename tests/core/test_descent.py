@@ -227,7 +227,7 @@ class TestDescends:
 
     def test_other_numbers_compile_nothing(self, optimizer, fit):
         descend(*fit(optimizer, **NEAR), chunks=1)
-        compiled = run_chunk.jitted._cache_size()
+        compiled = run_chunk.n_compiled
         other = fit(
             optimizer,
             free=("mass", "inc", "pa", "rmin", "v_lsr"),
@@ -237,4 +237,4 @@ class TestDescends:
             points=np.random.default_rng(0).normal(size=(N_POINTS, 3)),
         )
         descend(*other, chunks=1, learning_rate=0.1, beta1=0.8, beta2=0.99, patience=7, loss_threshold=1.0, gradient_tol=1.0)
-        assert run_chunk.jitted._cache_size() == compiled
+        assert run_chunk.n_compiled == compiled

@@ -24,15 +24,8 @@ __all__ = ["fit_many"]
 #: Sources that are handed to the scheduler at once: the message stays below what it takes for large.
 BATCH = 2000
 
-#: What our own workers are told: one thread each for XLA and for linear algebra, and no display.
-WORKER = {
-    "NPROC": "1",
-    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "MPLBACKEND": "Agg",
-}
+#: What our own workers are told, besides what dask tells them (one thread for linear algebra): one thread for XLA, no display.
+WORKER = {"NPROC": "1", "MPLBACKEND": "Agg"}
 
 _DESCRIPTIONS = {
     "status": "done, not converged (the fit is not in a minimum), failed, or not run",
@@ -199,12 +192,14 @@ def _connected(client, n_workers):
 
         one_each = {"n_workers": n_workers, "threads_per_worker": 1, "processes": True, "env": WORKER}
         quiet = {"dashboard_address": "127.0.0.1:0", "silence_logs": logging.CRITICAL}
-        with (
-            # a worker holds one source at a time: when it dies, no other one is to blame
-            dask.config.set({"distributed.scheduler.worker-saturation": 1.0}),
-            distributed.LocalCluster(**one_each, **quiet) as cluster,
-            distributed.Client(cluster, set_as_default=False) as connected,
-        ):
+        # a worker holds one source at a time: when it dies, no other one is to blame
+        with dask.config.set({"distributed.scheduler.worker-saturation": 1.0}):
+            try:
+                cluster = distributed.LocalCluster(**one_each, **quiet)
+            except RuntimeError as error:
+                hint = "a script needs `if __name__ == '__main__':` around its call of fit_many, for its workers read it too"
+                raise RuntimeError(f"The workers did not start: {hint}.") from error
+        with cluster, distributed.Client(cluster, set_as_default=False) as connected:
             yield connected
     elif isinstance(client, distributed.Client):
         yield client

@@ -485,6 +485,16 @@ class TestWhatGoesWrong:
         assert (table["status"][0], "No space" in table["message"][0]) == ("failed", True)
         assert names_in(tmp_path) == {"catalogue.ecsv"}
 
+    def test_workers_that_do_not_start(self, base, tmp_path, monkeypatch):
+        import distributed
+
+        def fail(**_):
+            raise RuntimeError("Nanny failed to start.")
+
+        monkeypatch.setattr(distributed, "LocalCluster", fail)
+        with pytest.raises(RuntimeError, match="a script needs `if __name__ == '__main__':`"):
+            run({"a": base}, None, tmp_path)
+
     def test_an_interrupt_keeps_what_is_finished_and_says_so(self, base, here, tmp_path, monkeypatch, capsys):
         real = survey._run
 

@@ -3,6 +3,8 @@
 import logging
 import math
 import os
+import signal
+import threading
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -195,7 +197,8 @@ def _connected(client, n_workers):
         # a worker holds one source at a time: when it dies, no other one is to blame
         with dask.config.set({"distributed.scheduler.worker-saturation": 1.0}):
             try:
-                cluster = distributed.LocalCluster(**one_each, **quiet)
+                with _deaf_to_interrupts():
+                    cluster = distributed.LocalCluster(**one_each, **quiet)
             except RuntimeError as error:
                 hint = "a script needs `if __name__ == '__main__':` around its call of fit_many, for its workers read it too"
                 raise RuntimeError(f"The workers did not start: {hint}.") from error
@@ -206,6 +209,19 @@ def _connected(client, n_workers):
     else:
         with distributed.Client(client, set_as_default=False) as connected:
             yield connected
+
+
+@contextmanager
+def _deaf_to_interrupts():
+    """Processes that are started here inherit that they leave Ctrl-C to this one."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _run(client, sources, folder, figures):

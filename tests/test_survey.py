@@ -488,12 +488,22 @@ class TestWhatGoesWrong:
     def test_workers_that_do_not_start(self, base, tmp_path, monkeypatch):
         import distributed
 
+        before = signal.getsignal(signal.SIGINT)
+
         def fail(**_):
+            # Ctrl-C is for the process that started the workers
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
             raise RuntimeError("Nanny failed to start.")
 
         monkeypatch.setattr(distributed, "LocalCluster", fail)
         with pytest.raises(RuntimeError, match="a script needs `if __name__ == '__main__':`"):
             run({"a": base}, None, tmp_path)
+        assert signal.getsignal(signal.SIGINT) is before
+        # another thread cannot do that, and need not
+        thread = threading.Thread(target=survey._deaf_to_interrupts().__enter__)
+        thread.start()
+        thread.join()
+        assert signal.getsignal(signal.SIGINT) is before
 
     def test_an_interrupt_keeps_what_is_finished_and_says_so(self, base, here, tmp_path, monkeypatch, capsys):
         real = survey._run

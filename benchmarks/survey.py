@@ -112,8 +112,8 @@ def disturbed(configs, folder, figures):
 
 def from_the_truth(config, truth):
     """Loss of a fit of the same points that starts at the truth."""
-    limits = {name: value for name, value in config["cut"].items() if name != "min_beams"}
-    streamer = reduce_to_1D(extract_streamer_subcube(config["cube"], **limits), config["star"], min_beams=0)
+    told = read_sources({"source": config})[0][0].check()
+    streamer = reduce_to_1D(extract_streamer_subcube(told.cube, center=told.star, **told.cut), told.star, **told.reduce)
     free = {name: value for name, value in truth.items() if name not in config["fixed"]}
     options = {"priors": config["priors"], "optimizer": "lbfgs", "save_folder": None, "progress": False}
     return fit_streamline(free, config["fixed"], streamer, DISTANCE, **options).loss
@@ -167,14 +167,18 @@ def report(table, killed, undisturbed, configs, truths, folder):
     whole = sum((folder / name / "source.json").is_file() and (folder / name / "best_fit.ecsv").is_file() for name in done)
     left = {path.name for path in folder.iterdir()} - {*configs, "catalogue.ecsv"}
     left |= {str(path) for path in folder.rglob("*") if path.name.startswith(PREFIX)}
-    print(
-        "| workers killed | rows | right | failed | undisturbed loss differs by | within three sigma | whole folders | left over |"
-    )
-    print("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
-    within = f"{parameters[1]} of {parameters[0]}"
-    print(
-        f"| {killed} | {len(table)} | {right} | {len(table) - len(done)} | {difference:.1e} | {within} | {whole} | {len(left)} |"
-    )
+    columns = {
+        "workers killed": killed,
+        "rows": len(table),
+        "failed": len(table) - len(done),
+        "right": right,
+        "loss differs by": f"{difference:.1e}",
+        "within three sigma": f"{parameters[1]} of {parameters[0]}",
+        "whole folders": whole,
+        "left over": len(left),
+    }
+    for line in (columns, ["---:"] * len(columns), columns.values()):
+        print(f"| {' | '.join(map(str, line))} |")
 
 
 if __name__ == "__main__":

@@ -296,8 +296,12 @@ def _quantity(key, value):
 def plain(content):
     """A configuration from Python in the words of a file: what has a unit becomes text, and so do positions and paths."""
     if isinstance(content.get("star"), SkyCoord):
-        star = content["star"].icrs
-        content = content | {"star": f"{float(star.ra.deg)!r}d {float(star.dec.deg)!r}d", "frame": "icrs"}
+        star = content["star"]
+        # in its own frame, so that not even the last digit changes, unless there is more to that than a name
+        if star.frame.name not in ("icrs", "fk5", "galactic") or not star.is_equivalent_frame(type(star.frame)()):
+            star = star.icrs
+        lon, lat = (float(angle.deg) for angle in (star.spherical.lon, star.spherical.lat))
+        content = content | {"star": f"{lon!r}d {lat!r}d", "frame": star.frame.name}
     return {key: _plain(key, value) for key, value in content.items()}
 
 

@@ -10,6 +10,7 @@ except PackageNotFoundError:  # a checkout that is not installed
 
 _MODULES = (
     "comparison",
+    "config",
     "conventions",
     "errors",
     "explorer",
@@ -25,6 +26,7 @@ _MODULES = (
     "sky_regions",
     "starts",
     "stream_lines_grad",
+    "survey",
     "synthetic",
 )
 _NAMES = {
@@ -41,6 +43,7 @@ _NAMES = {
     "estimate_rms": "noise",
     "extract_streamer_subcube": "extract_streamline",
     "fit_jointly": "joint",
+    "fit_many": "survey",
     "fit_streamline": "gradient_descent",
     "pv_cut": "position_velocity",
     "reduce_to_1D": "extract_streamline",

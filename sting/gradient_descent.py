@@ -256,6 +256,7 @@ def fit_streamline(
     n_starts=1,
     seed=0,
     films=False,
+    figures=True,
     distance_pc=None,
 ):
     """Fit a streamline to a streamer by gradient descent.
@@ -321,6 +322,8 @@ def fit_streamline(
         Seed of the starts.
     films : bool, optional
         Whether to write films of the fit by epoch into ``save_folder`` as well.
+    figures : bool, optional
+        Whether to draw figures: False leaves them out of ``save_folder``, and takes a fraction of the time.
     distance_pc : float, optional
         STING's name of ``distance``.
 
@@ -388,7 +391,8 @@ def fit_streamline(
     if save_folder is not None or show_plots:
         from sting import outputs
 
-        outputs.save_results(result, streamer, save_folder, v_lsr=v_lsr, show=show_plots, films=films, progress=progress)
+        options = {"show": show_plots, "films": films, "figures": figures, "progress": progress}
+        outputs.save_results(result, streamer, save_folder, v_lsr=v_lsr, **options)
     return result
 
 

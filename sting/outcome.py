@@ -60,16 +60,20 @@ class Outcome:
         return self.loss + self.n_free * math.log(self.n_data)
 
     @property
+    def converged(self):
+        """Whether the descent ended in a minimum."""
+        return self.uncertainties.gain < MINIMUM_GAIN and self.uncertainties.positive
+
+    @property
     def success(self):
         """Whether the descent ended in a minimum whose every direction is constrained and no parameter at a bound."""
-        found = self.uncertainties
-        return found.gain < MINIMUM_GAIN and found.positive and not found.flat and not found.at_bound
+        return self.converged and not self.uncertainties.flat and not self.uncertainties.at_bound
 
     @property
     def status(self):
         """Why the descent ended and whether it ended in a minimum, in a sentence."""
         gain = self.uncertainties.gain
-        place = "in a minimum" if gain < MINIMUM_GAIN and self.uncertainties.positive else "not in a minimum"
+        place = "in a minimum" if self.converged else "not in a minimum"
         return (
             f"Stopped after {len(self.history) - 1} epochs because {_REASONS[self.stop]}; smallest loss {self.loss:.6g} at epoch "
             f"{self.best_epoch}, {place} (a Newton step would gain {gain:.2g})."

@@ -138,6 +138,13 @@ def iterate_minima(initial_opt_params, fixed_params, streamer, distance, *, n_st
     return _search(task, preview, n_starts, seed)
 
 
+def check_auto(fixed_params, distance, **keywords):
+    """Check what a search without a guess is told, as far as that can be without data."""  # numpydoc ignore=PR01
+    nowhere = {"points": np.array([[1.0, 0.0, 0.0]])}
+    initial, _ = _state_auto(fixed_params, nowhere, check_distance(distance), keywords)
+    state_fit(initial, fixed_params, distance, **keywords)
+
+
 def _reach(data, distance):
     """Largest projected distance of the data from the star (au)."""
     return float(np.hypot(*data["points"][:, :2].T).max()) * distance

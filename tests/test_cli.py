@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from astropy import units as u
 
-from sting import cli
+from sting import cli, config
 from sting.fit_result import FitResult
 from sting.synthetic import TRUTH
 
@@ -131,8 +131,8 @@ def test_example_is_complete():
     """Every keyword of the example is commented, and its numbers are within reach of the truth."""
     lines = [line for line in EXAMPLE.splitlines() if line and not line.startswith("#")]
     assert len(lines) > 20
-    assert np.isclose(cli._quantity("x", "7.5 km/s"), TRUTH["v_lsr"])
-    assert cli._quantity("x", ["1 au", 2]) == [1 * u.au, 2]
+    assert np.isclose(config._quantity("x", "7.5 km/s"), TRUTH["v_lsr"])
+    assert config._quantity("x", ["1 au", 2]) == [1 * u.au, 2]
 
 
 def test_what_is_commented_out_in_the_example_reaches_the_functions(tmp_path, monkeypatch):

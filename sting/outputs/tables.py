@@ -112,7 +112,7 @@ def save_optimisation_log(result, path):
 
 
 @kept()
-def save_results(result, streamer, folder="sting_results", *, v_lsr=None, show=False, films=False, progress=True):
+def save_results(result, streamer, folder="sting_results", *, v_lsr=None, show=False, films=False, figures=True, progress=True):
     """Write everything of a fit into a folder: parameters, log, figures and, if asked for, films.
 
     Parameters
@@ -129,6 +129,8 @@ def save_results(result, streamer, folder="sting_results", *, v_lsr=None, show=F
         Whether to show the figures as well.
     films : bool, optional
         Whether to write films of the fit by epoch as well, as GIF.
+    figures : bool, optional
+        Whether to draw figures.
     progress : bool, optional
         Whether to show a progress bar while figures and films are made.
 
@@ -150,8 +152,8 @@ def save_results(result, streamer, folder="sting_results", *, v_lsr=None, show=F
     """
     if folder is not None:
         check_folder(folder)
-    figures = _figures(result, streamer, v_lsr)
-    written = _save(folder, show, figures, lambda temporary: _write_fit(result, temporary), progress)
+    drawn = _figures(result, streamer, v_lsr) if figures else {}
+    written = _save(folder, show, drawn, lambda temporary: _write_fit(result, temporary), progress)
     # the films come last: whoever will not wait for them has all else
     return written + _write_films({"": result}, {"": streamer}, folder, v_lsr, progress) if films and written else written
 
@@ -273,8 +275,13 @@ def _save(folder, show, figures, write, progress):
         temporary = Path(name)
         write(temporary)
         words = f"writing to {folder}"
+<<<<<<< HEAD
         for file, figure in tqdm(figures.items(), unit="figure", desc=words, disable=not progress, leave=True):
             style.write_png(figure, temporary / file, DPI)
+=======
+        for file, figure in tqdm(figures.items(), unit="figure", desc=words, disable=not (progress and figures), leave=True):
+            figure.savefig(temporary / file, dpi=200)
+>>>>>>> survey
         written = sorted(path.relative_to(temporary) for path in temporary.rglob("*") if path.is_file())
         for file in written:
             (folder / file).parent.mkdir(exist_ok=True)

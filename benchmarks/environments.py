@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from statistics import median
 
 HERE = Path(__file__).resolve().parent
 STING_VERSION = "0.2.3"
@@ -83,3 +84,20 @@ def load():
 
 def cores():
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def spread(values):
+    """Median, smallest and largest of a number of runs, as text."""
+    low, high = min(values), max(values)
+    return f"{digits(median(values))} ({digits(low)} to {digits(high)})" if len(values) > 1 else digits(low)
+
+
+def digits(value):
+    """A number with three digits, not in powers of ten."""
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:#.3g}".rstrip(".")
+
+
+def markdown(head, rows, n_text=2):
+    """A Markdown table, whose first columns are text and the others numbers."""
+    lines = [head, ["---"] * n_text + ["---:"] * (len(head) - n_text), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)

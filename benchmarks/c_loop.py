@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from astropy import units as u
-from environments import HERE, cores, load, markdown, say, spread
+from environments import HERE, cores, load, make_parser, markdown, read, say, spread
 
 from sting import synthetic
 from sting.core import matching
@@ -35,12 +35,12 @@ SUPPORT, PRIOR = ("offset", "scale", "sharpness", "has_lower", "has_upper"), ("m
 
 
 def read_arguments():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=9, help="repetitions of each kind, in turns (default: 9)")
+    parser = make_parser(__doc__, runs=9)
     parser.add_argument("--points", type=int, default=10, help="data points (default: 10)")
     parser.add_argument("--evaluations", type=int, default=3000, help="evaluations in each repetition (default: 3000)")
     parser.add_argument("--compiler", default="gcc", help="C compiler (default: gcc)")
-    return parser.parse_args()
+    arguments = read(parser)
+    return argparse.Namespace(**vars(arguments) | ({"runs": 3, "evaluations": 500} if arguments.quick else {}))
 
 
 def state_problem(n_points):
@@ -74,9 +74,9 @@ class InC:
         arrays = {name: problem[name] for name in ("points", "sigma", "free", "fixed")} | {"grid": grid}
         arrays |= {name: problem["support"][name] for name in SUPPORT} | {name: problem["prior"][name] for name in PRIOR}
         self.arrays = {name: np.ascontiguousarray(array, float) for name, array in arrays.items()} | {"x": np.array(x)}
-        constants = dict(gm_sun=GM_SUN, hertz=HERTZ_PER_KMS_AU, largest_mu=LARGEST_MU, largest_rmin=LARGEST_RMIN)
+        constants = {"gm_sun": GM_SUN, "hertz": HERTZ_PER_KMS_AU, "largest_mu": LARGEST_MU, "largest_rmin": LARGEST_RMIN}
         pointers = {name: array.ctypes.data for name, array in self.arrays.items() if name != "x"}
-        sizes = dict(n_points=len(problem["points"]), n_samples=n_samples)
+        sizes = {"n_points": len(problem["points"]), "n_samples": n_samples}
         self.problem = Problem(**sizes, **constants, distance=float(problem["distance"]), **pointers)
 
     def __call__(self, n):
@@ -166,9 +166,7 @@ def main():
                 rows.append([n_samples, name, spread(taken), spread(ratios)])
     print(markdown(head, rows))
     print(f"\n- {arguments.points} data points, eight free parameters; the values agree to {worst:.0e}")
-    print(
-        f"- {cores()} cores; load average {before} before, {load()} after; repetitions of each kind, in turns: {arguments.runs}"
-    )
+    print(f"- {cores()} cores; load average {before} before, {load()} after; runs of each kind, in turns: {arguments.runs}")
 
 
 if __name__ == "__main__":

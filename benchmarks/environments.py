@@ -1,5 +1,6 @@
 """What the comparisons with other packages share: environments, processes of either side, and the state of the machine."""
 
+import argparse
 import os
 import shutil
 import subprocess
@@ -17,12 +18,22 @@ def say(text):
     print(text, file=sys.stderr, flush=True)
 
 
-def add_sting_options(parser):
-    """Options of a script that makes an environment for STING."""
-    parser.add_argument("--python", help="Python to make STING's environment with (default: the first found that is new enough)")
-    parser.add_argument(
-        "--env", type=Path, help="folder of STING's environment, kept for the next time (default: a temporary one)"
-    )
+def make_parser(description, runs, peers=False):
+    """Parser of the options that all benchmarks have, and of those that ones with peers have; parse with `read`."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=runs, help=f"runs of each kind, in turns (default: {runs})")
+    parser.add_argument("--quick", action="store_true", help="a small case, to see whether all runs")
+    if peers:
+        parser.add_argument("--python", help="Python to make STING's environment with (default: the first that is new enough)")
+        parser.add_argument("--env", type=Path, help="folder of the peers' environments, kept (default: a temporary one)")
+    return parser
+
+
+def read(parser):
+    arguments = parser.parse_args()
+    if arguments.runs < 1:
+        parser.error(f"--runs must be at least 1; got {arguments.runs}")
+    return arguments
 
 
 def find_python(wanted):
@@ -47,9 +58,10 @@ def environment(side):
     return kept | {"MPLBACKEND": "Agg", "JAX_PLATFORMS": "cpu"}
 
 
-def child(side, command):
-    """Standard output of a child process."""
-    done = subprocess.run([str(part) for part in command], env=environment(side), capture_output=True, text=True)
+def child(side, command, **variables):
+    """Standard output of a child process, which may have further environment variables."""
+    command = [str(part) for part in command]
+    done = subprocess.run(command, env=environment(side) | variables, capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"{' '.join(map(str, command))}\nfailed:\n{(done.stdout + done.stderr)[-3000:]}")
     return done.stdout
@@ -73,7 +85,8 @@ def make_environment(folder, python, package, version, *others):
 
 
 def make_sting_environment(folder, python):
-    """Python of an environment that holds STING, made if it is not there."""
+    """Python of STING's environment in a folder of environments, made if it is not there."""
+    folder = folder / "sting"
     made = (folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")).is_file()
     return make_environment(folder, None if made else find_python(python), "sting", STING_VERSION)
 

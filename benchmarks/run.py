@@ -19,8 +19,8 @@ from environments import HERE, cores, environment, say
 RESULTS = HERE.parent / "docs" / "benchmark_results.md"
 HEAD = """# Results of the benchmarks
 
-What `python benchmarks/run.py` wrote. How to read the tables is in {doc}`benchmarks`. A number is the median over the runs, with the
-smallest and the largest in brackets; ratios are those within a run.
+What `python benchmarks/run.py` wrote. How to read the tables is in {doc}`benchmarks`. A number is the median over the runs, with
+the smallest and the largest in brackets; ratios are those within a run.
 """
 GROWTH = """
 The lines are fits to the three largest sizes of each kind; their exponents are those of the table.

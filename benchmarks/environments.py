@@ -1,10 +1,12 @@
 """What the comparisons with other packages share: environments, processes of either side, and the state of the machine."""
 
+import argparse
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from statistics import median
 
 HERE = Path(__file__).resolve().parent
 STING_VERSION = "0.2.3"
@@ -16,12 +18,22 @@ def say(text):
     print(text, file=sys.stderr, flush=True)
 
 
-def add_sting_options(parser):
-    """Options of a script that makes an environment for STING."""
-    parser.add_argument("--python", help="Python to make STING's environment with (default: the first found that is new enough)")
-    parser.add_argument(
-        "--env", type=Path, help="folder of STING's environment, kept for the next time (default: a temporary one)"
-    )
+def make_parser(description, runs, peers=False):
+    """Parser of the options that all benchmarks have, and of those that ones with peers have; parse with `read`."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=runs, help=f"runs of each kind, in turns (default: {runs})")
+    parser.add_argument("--quick", action="store_true", help="a small case, to see whether all runs")
+    if peers:
+        parser.add_argument("--python", help="Python to make STING's environment with (default: the first that is new enough)")
+        parser.add_argument("--env", type=Path, help="folder of the peers' environments, kept (default: a temporary one)")
+    return parser
+
+
+def read(parser):
+    arguments = parser.parse_args()
+    if arguments.runs < 1:
+        parser.error(f"--runs must be at least 1; got {arguments.runs}")
+    return arguments
 
 
 def find_python(wanted):
@@ -46,9 +58,10 @@ def environment(side):
     return kept | {"MPLBACKEND": "Agg", "JAX_PLATFORMS": "cpu"}
 
 
-def child(side, command):
-    """Standard output of a child process."""
-    done = subprocess.run([str(part) for part in command], env=environment(side), capture_output=True, text=True)
+def child(side, command, **variables):
+    """Standard output of a child process, which may have further environment variables."""
+    command = [str(part) for part in command]
+    done = subprocess.run(command, env=environment(side) | variables, capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"{' '.join(map(str, command))}\nfailed:\n{(done.stdout + done.stderr)[-3000:]}")
     return done.stdout
@@ -72,7 +85,8 @@ def make_environment(folder, python, package, version, *others):
 
 
 def make_sting_environment(folder, python):
-    """Python of an environment that holds STING, made if it is not there."""
+    """Python of STING's environment in a folder of environments, made if it is not there."""
+    folder = folder / "sting"
     made = (folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")).is_file()
     return make_environment(folder, None if made else find_python(python), "sting", STING_VERSION)
 
@@ -83,3 +97,20 @@ def load():
 
 def cores():
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def spread(values):
+    """Median, smallest and largest of a number of runs, as text."""
+    low, high = min(values), max(values)
+    return f"{digits(median(values))} ({digits(low)} to {digits(high)})" if len(values) > 1 else digits(low)
+
+
+def digits(value):
+    """A number with three digits, not in powers of ten."""
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:#.3g}".rstrip(".")
+
+
+def markdown(head, rows, n_text=2):
+    """A Markdown table, whose first columns are text and the others numbers."""
+    lines = [head, ["---"] * n_text + ["---:"] * (len(head) - n_text), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)

@@ -3,11 +3,9 @@
 The tables go to standard output, progress to standard error. See README.md beside this file.
 """
 
-import argparse
 import importlib.util
 import os
 import shutil
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -15,8 +13,8 @@ from statistics import median
 
 import numpy as np
 from astropy.io import fits
+from environments import HERE, cores, load, make_parser, markdown, read, say, spread
 
-HERE = Path(__file__).resolve().parent
 DATA_FILE = "ngc1333_iras2a_d2co.fits"
 SHAPE = (300, 250, 250)  # of the large cube, before each pixel is repeated
 REPEAT = 4
@@ -37,6 +35,7 @@ STEPS = """
 async ([slider, what, n]) => {
   const handle = document.querySelector(slider + ' .noUi-handle');
   const label = () => document.querySelector('.floor-label').innerText;
+  const loss = () => document.querySelector('.sting-readout .sting-number').innerText;
   const until = (changed) => new Promise((resolve, reject) => {
     const began = performance.now();
     const look = () => changed() ? resolve(performance.now())
@@ -46,9 +45,10 @@ async ([slider, what, n]) => {
   const times = [];
   handle.focus();
   for (let i = 0; i < n; i++) {
-    const words = label(), drawn = window.drawn.length, began = performance.now();
+    const words = label(), before = loss(), drawn = window.drawn.length, began = performance.now();
     handle.dispatchEvent(new KeyboardEvent('keydown', { key: i % 20 < 10 ? 'ArrowRight' : 'ArrowLeft', bubbles: true }));
     if (what === 'label') times.push(await until(() => label() !== words) - began);
+    else if (what === 'loss') times.push(await until(() => loss() !== before) - began);
     else { await until(() => window.drawn.length > drawn); times.push(window.drawn[drawn] - began); }
     await new Promise((resolve) => setTimeout(resolve, 120));
   }
@@ -121,10 +121,6 @@ alone()
 """
 
 
-def say(text):
-    print(text, file=sys.stderr, flush=True)
-
-
 def driver():
     """The classes with which the tests drive the browser."""
     spec = importlib.util.spec_from_file_location("driver", HERE.parent / "tests" / "browser" / "conftest.py")
@@ -174,13 +170,19 @@ explorer = sting.StreamerExplorer({str(path)!r}, star, 293, initial=dict(mass=4 
     ]
 
 
+def middle(times):
+    """Median, and the tenth and ninth tenths: a page that collects garbage makes some presses slow."""
+    low, high = np.quantile(times, (0.1, 0.9))
+    return f"{median(times):.0f} ({low:.0f} to {high:.0f})"
+
+
 def steering(notebook):
     """Latency in units of the floor, frames of a drag, and how late the last frame is."""
     page = notebook.page
     floor = page.evaluate(STEPS, [".floor-slider", "label", 40])
     moved = page.evaluate(STEPS, [".sting-slider-theta0", "lines", 40])
+    loss = page.evaluate(STEPS, [".sting-slider-theta0", "loss", 40])
     floor += page.evaluate(STEPS, [".floor-slider", "label", 40])
-    floor, moved = median(floor), median(moved)
     before = page.evaluate("window.drawn.length")
     began, last = page.evaluate(DRAG, [".sting-slider-theta0", 300, 10])
     seconds = (last - began) / 1000
@@ -194,9 +196,11 @@ def steering(notebook):
     notebook.settle()
     same = "yes" if notebook.lines("map") == at_last else "NO"
     return {
-        "floor (ms)": f"{floor:.0f}",
-        "slider to pixels (ms)": f"{moved:.0f}",
-        "ratio": f"{moved / floor:.2f}",
+        "floor (ms)": middle(floor),
+        "slider to loss (ms)": middle(loss),
+        "ratio": f"{median(loss) / median(floor):.2f}",
+        "slider to picture (ms)": middle(moved),
+        "ratio ": f"{median(moved) / median(floor):.2f}",
         "frames/s of the drag": f"{frames:.1f}",
         "events": f"300 in {seconds:.1f} s",
         "last frame late by (ms)": f"{late:.0f}",
@@ -216,7 +220,8 @@ def fitting(notebook):
         notebook.until("len(lasted)", n)
         notebook.do("state.wait(); state.undo()")
         notebook.settle()
-    alone, with_widget = median(alone[1:]), median(notebook.ask("lasted[1:]"))
+    alone, with_widget = alone[1:], notebook.ask("lasted[1:]")
+    ratios = [one / other for one, other in zip(with_widget, alone, strict=True)]
     notebook.do("state.set_fit(n_epochs=2_000_000, patience=2_000_000)")
     notebook.press("fit")
     notebook.until("state.phase", "fitting")
@@ -228,24 +233,20 @@ def fitting(notebook):
         page.wait_for_timeout(50)
     stopped = page.evaluate(STOP)
     return {
-        "fit alone (s)": f"{alone:.2f}",
-        "with the widget (s)": f"{with_widget:.2f}",
-        "ratio": f"{with_widget / alone:.2f}",
+        "fit alone (s)": spread(alone),
+        "with the widget (s)": spread(with_widget),
+        "ratio": spread(ratios),
         "answer of the kernel during a fit (ms)": f"{median(answers):.0f}, at most {max(answers):.0f}",
         "Stop to its words (ms)": f"{stopped:.0f}",
     }
 
 
 def table(rows):
-    names = list(next(iter(rows.values())))
-    lines = ["| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
-    return "\n".join([*lines, *(f"| {title} | " + " | ".join(row[n] for n in names) + " |" for title, row in rows.items())])
+    return markdown(["", *next(iter(rows.values()))], [[title, *row.values()] for title, row in rows.items()], 1)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--small", action="store_true", help="leave the large cube out")
-    arguments = parser.parse_args()
+    arguments, before = read(make_parser(__doc__, runs=1)), load()
     from playwright.sync_api import sync_playwright
 
     drive = driver()
@@ -253,7 +254,7 @@ def main():
         folder, cubes = Path(folder), {}
         if (path := real_cube()) is not None:
             cubes["IRAS 2A"] = path, "vmin=5.9 * u.km / u.s, vmax=9 * u.km / u.s, rms_thresh=4"
-        if not arguments.small:
+        if not arguments.quick:
             say("writing the large cube")
             path, shape = large_cube(folder / "large.fits")
             region = "region=__import__('regions').CircleSkyRegion(star, 3 * u.arcsec)"
@@ -278,7 +279,8 @@ def main():
                 notebook.close()
                 context.close()
         browser.close()
-    print(f"load average {os.getloadavg()[0]:.1f}\n\n{table(steered)}\n\n{table(fitted)}")
+    print(f"{table(steered)}\n\n{table(fitted)}\n")
+    print(f"- {cores()} cores; load average {before} before, {load()} after; presses of each kind: 40, fits: 4")
 
 
 if __name__ == "__main__":

@@ -4,21 +4,22 @@ The cubes are made in a temporary folder. The tables go to standard output, prog
 file.
 """
 
-import argparse
 import json
 import os
 import sys
 import tempfile
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 from astropy import units as u
 from astropy.io import fits
-from environments import HERE, STING, add_sting_options, child, cores, load, make_sting_environment, say
+from environments import HERE, STING, child, cores, load, make_parser, make_sting_environment, markdown, read, say, spread
 
-LARGE, MEDIUM, SMALL = (1000, 1400, 1430), (250, 700, 714), (250, 350, 357)  # 8.0, 0.5 and 0.12 GB
-SCENE = (100, 280, 280)  # channels, rows and columns that the streamer is in
+LARGE, MEDIUM, QUICK = (1000, 1400, 1430), (250, 700, 714), (250, 350, 357)  # 8.0, 0.5 and 0.12 GB
+TINY = (50, 160, 157)  # 5 MB
+#: Memory that STING takes, in units of the cube, with some to spare.
+TAKES = 7
+SCENE = (100, 280, 280)  # channels, rows and columns that the streamer is in, at the most
 NOISE = 0.03  # K, as in extraction_workload.py
 READINGS = {"reading the FITS file": {"kind": "read file"}, "reading through spectral-cube": {"kind": "read cube"}}
 CUTS = {
@@ -27,27 +28,28 @@ CUTS = {
     "the same on Dask, `rms` given": {"rms": True, "dask": True},
     "the same on Dask": {"dask": True},
 }
-COLUMNS = {"seconds": "time (s)", "ratio": "ratio", "anonymous": "peak memory (GB)", "resident": "with file pages (GB)"}
+COLUMNS = {
+    "seconds": "time (s)",
+    "ratio": "ratio",
+    "anonymous": "peak memory (GB)",
+    "more": "ratio",
+    "resident": "with file pages (GB)",
+}
 
 
 def read_arguments():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=3, help="processes of each kind; medians are shown (default: 3)")
+    parser = make_parser(__doc__, runs=3, peers=True)
     parser.add_argument("--folder", type=Path, help="where the cubes are written and removed again (default: a temporary folder)")
-    parser.add_argument("--small", action="store_true", help="cubes of 0.5 and 0.1 GB, to try the script")
-    add_sting_options(parser)
-    arguments = parser.parse_args()
-    if arguments.runs < 1:
-        parser.error(f"--runs must be at least 1; got {arguments.runs}")
-    return arguments
+    return read(parser)
 
 
 def make_cube(path, shape):
     """Write a cube with a streamer in its middle, a channel at a time: noise of `NOISE`, in float32."""
     from sting import synthetic
 
-    scene = synthetic.make_streamer_cube(seed=1, shape=SCENE, rms=0 * u.K)
-    first = [(n - size) // 2 for n, size in zip(shape, SCENE, strict=True)]
+    size = np.minimum(shape, SCENE)
+    scene = synthetic.make_streamer_cube(seed=1, shape=tuple(map(int, size)), rms=0 * u.K)
+    first = [int(n - part) // 2 for n, part in zip(shape, size, strict=True)]
     sizes = [(f"NAXIS{axis}", n) for axis, n in enumerate(reversed(shape), 1)]
     header = fits.Header([("SIMPLE", True), ("BITPIX", -32), ("NAXIS", 3), *sizes])
     header.extend(scene.cube.header.cards, unique=True)
@@ -58,8 +60,8 @@ def make_cube(path, shape):
         file.write(header.tostring().encode())
         for channel in range(shape[0]):
             image = noise.standard_normal(shape[1:], dtype=np.float32) * np.float32(NOISE)
-            if 0 <= channel - first[0] < SCENE[0]:
-                rows, columns = (slice(start, start + n) for start, n in zip(first[1:], SCENE[1:], strict=True))
+            if 0 <= channel - first[0] < size[0]:
+                rows, columns = (slice(start, start + n) for start, n in zip(first[1:], size[1:], strict=True))
                 image[rows, columns] += scene.model[channel - first[0]]
             file.write(image.astype(">f4").tobytes())
         file.write(bytes(-file.tell() % 2880))
@@ -73,19 +75,21 @@ def window_of(shape, size):
     return [[start, start + part] for start, part in zip(first, size, strict=True)]
 
 
+def largest_for_sting():
+    """Shape of the largest cube, of 1000 x 1000 pixels, that STING can hold in the memory that is free."""
+    free = int(Path("/proc/meminfo").read_text().split("MemAvailable:")[1].split()[0]) * 1024
+    return max(SCENE[0], free // TAKES // (4 * 1000 * 1000)), 1000, 1000
+
+
 def run_all(cases, n_runs):
-    """Medians of all cases, which take turns, so that a busy minute of the machine does not hit one of them only."""
+    """Runs of all cases, which take turns, so that a busy minute of the machine does not hit one of them only."""
     runs = {name: [] for name in cases}
     for number in range(n_runs):
         for name, (side, python, task) in cases.items():
             row = json.loads(child(side, [python, HERE / "extraction_workload.py", json.dumps(task)]).splitlines()[-1])
             runs[name].append(row)
             say(f"run {number + 1} of {n_runs}: {name}: " + ", ".join(f"{key} {value}" for key, value in row.items()))
-    return {name: summarise(rows) for name, rows in runs.items()}
-
-
-def summarise(rows):
-    return {key: median([row[key] for row in rows]) for key in ("seconds", "anonymous", "resident")}
+    return runs
 
 
 def tasks(path, window, region):
@@ -97,13 +101,16 @@ def tasks(path, window, region):
     return found
 
 
-def table(rows, title, reference):
-    """The rows as a Markdown table, with their times relative to that of the ``reference``."""
-    lines = [[title, *COLUMNS.values()], ["---"] + ["---:"] * len(COLUMNS)]
-    for name, row in rows.items():
-        row = row | {"ratio": row["seconds"] / rows[reference]["seconds"]}
-        lines.append([name, *(f"{row[key]:.2f}" for key in COLUMNS)])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+def table(runs, title, reference):
+    """The runs as a Markdown table, with their times and memory relative to those of the ``reference`` in the same run."""
+    rows = []
+    for name, found in runs.items():
+        cells = {key: [row[key] for row in found] for key in ("seconds", "anonymous", "resident")}
+        pairs = list(zip(found, runs[reference], strict=True))
+        cells["ratio"] = [row["seconds"] / other["seconds"] for row, other in pairs]
+        cells["more"] = [row["anonymous"] / other["anonymous"] for row, other in pairs]
+        rows.append([name, *(spread(cells[key]) for key in COLUMNS)])
+    return markdown([title, *COLUMNS.values()], rows, 1) + "\n"
 
 
 def compare_with_reading(folder, shape, n_runs):
@@ -123,14 +130,14 @@ def compare_with_reading(folder, shape, n_runs):
 
 def compare_with_sting(folder, shape, n_runs, python):
     """Table of both packages on a cube that STING can hold."""
-    path = folder / "medium.fits"
+    path = folder / "shared.fits"
     make_cube(path, shape)
     task = {"path": str(path), "window": window_of(shape, (shape[0] * 6 // 10, *shape[1:]))}
     cases = {"reading the FITS file": ("ours", sys.executable, task | {"kind": "read file"})}
     cases |= {"ours": ("ours", sys.executable, task | {"kind": "cut"}), STING: ("sting", python, task | {"kind": "cut"})}
-    say(f"{STING} on a cube of {4 * np.prod(shape) / 1e9:.2f} GB ...")
-    title = f"velocity range of a cube of {4 * np.prod(shape) / 1e9:.2f} GB"
-    print(table(run_all(cases, n_runs), title, "ours"), flush=True)
+    size = f"{4 * np.prod(shape) / 1e6:.0f} MB"
+    say(f"{STING} on a cube of {size} ...")
+    print(table(run_all(cases, n_runs), f"velocity range of a cube of {size}", "ours"), flush=True)
     path.unlink()
 
 
@@ -144,13 +151,17 @@ def check_sides(python):
 
 def main():
     arguments = read_arguments()
+    large, shared, n_runs = LARGE, (TINY, MEDIUM, largest_for_sting()), arguments.runs
+    if arguments.quick:
+        large, shared, n_runs = QUICK, (TINY, QUICK), 1
     with tempfile.TemporaryDirectory(prefix="sting-extraction-", dir=arguments.folder) as folder:
         folder, before = Path(folder), load()
         python = make_sting_environment(arguments.env or folder / "env", arguments.python)
         check_sides(python)
-        compare_with_reading(folder, MEDIUM if arguments.small else LARGE, arguments.runs)
-        compare_with_sting(folder, SMALL if arguments.small else MEDIUM, arguments.runs, python)
-    print(f"- {cores()} cores; load average {before} before, {load()} after; processes of each kind: {arguments.runs}")
+        for shape in shared:
+            compare_with_sting(folder, shape, n_runs, python)
+        compare_with_reading(folder, large, n_runs)
+    print(f"- {cores()} cores; load average {before} before, {load()} after; runs of each kind, in turns: {n_runs}")
 
 
 if __name__ == "__main__":

@@ -363,7 +363,8 @@ def fit_streamline(
         from sting import outputs
 
         outputs.check_folder(save_folder)
-        beside(outputs.tables.load_figures)
+        if figures:
+            beside(outputs.tables.load_figures)
     options = {
         "learning_rate": learning_rate,
         "param_bounds": param_bounds,

@@ -275,13 +275,8 @@ def _save(folder, show, figures, write, progress):
         temporary = Path(name)
         write(temporary)
         words = f"writing to {folder}"
-<<<<<<< HEAD
-        for file, figure in tqdm(figures.items(), unit="figure", desc=words, disable=not progress, leave=True):
-            style.write_png(figure, temporary / file, DPI)
-=======
         for file, figure in tqdm(figures.items(), unit="figure", desc=words, disable=not (progress and figures), leave=True):
-            figure.savefig(temporary / file, dpi=200)
->>>>>>> survey
+            style.write_png(figure, temporary / file, DPI)
         written = sorted(path.relative_to(temporary) for path in temporary.rglob("*") if path.is_file())
         for file in written:
             (folder / file).parent.mkdir(exist_ok=True)

@@ -5,6 +5,7 @@ compilation cache in the same folder, unless JAX has been given one (``JAX_COMPI
 ``STING_CACHE_DIR`` names another folder, or ``off``.
 """
 
+import gc
 import hashlib
 import inspect
 import os
@@ -12,6 +13,7 @@ import pickle
 import platform
 import tempfile
 import time
+import weakref
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, update_wrapper
@@ -30,6 +32,9 @@ OPTIONS = {"xla_cpu_use_fusion_emitters": False}
 
 #: Programs that no process has used for so long (s) are removed when another one is kept.
 FORGOTTEN = 90 * 86400
+
+#: Memory maps of a process above which compiled programs are dropped: each takes some, and Linux allows 65530.
+MOST_MAPS = 15_000
 
 #: Make programs ahead of their use, and import what will be needed.
 _BESIDE = ThreadPoolExecutor(max_workers=2, thread_name_prefix="sting-programs")
@@ -128,6 +133,20 @@ def _start_lapack():
         jax.jit(jax.lax.linalg.lu).lower(jax.ShapeDtypeStruct((1, 1), "float32"))
 
 
+#: Every program.
+_ALL = weakref.WeakSet()
+
+
+def drop_programs():
+    """Drop what has been compiled, if the process has so many memory maps that it might run out of them."""
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > MOST_MAPS:
+        for one in _ALL:
+            one.forget()
+        jax.clear_caches()
+        gc.collect()
+
+
 class Program:
     """A function that is compiled once for each kind of arguments. Called by another program, it becomes a part of that.
 
@@ -144,6 +163,12 @@ class Program:
         names = list(inspect.signature(function).parameters)
         self._static = tuple(names.index(name) for name in static)
         self._compiled, self._coming, self._unproven = {}, {}, set()
+        _ALL.add(self)
+
+    def forget(self):
+        """Drop what has been compiled in this process."""
+        self._compiled.clear()
+        self._unproven.clear()
 
     @property
     def n_compiled(self):

@@ -1,6 +1,5 @@
 """One source of a survey, as a worker runs it: its result folder appears when it is complete, with a record of what it holds."""
 
-import gc
 import json
 import math
 import os
@@ -14,15 +13,13 @@ from pathlib import Path
 import sting
 from sting import fit_words
 from sting.messages import StingWarning
+from sting.programs import drop_programs
 
 #: The record of a result folder.
 RECORD = "source.json"
 
 #: What begins the name of a folder that is being filled.
 PREFIX = ".sting-"
-
-#: Memory maps of a process above which compiled programs are dropped: each takes some, and Linux allows 65530.
-MOST_MAPS = 20_000
 
 
 def run_source(source, place, figures=None):
@@ -48,7 +45,7 @@ def run_source(source, place, figures=None):
             (inside / "traceback.txt").write_text(traceback.format_exc(), encoding="utf-8")
         row = {"name": source.name, **row, "seconds": time.perf_counter() - begin, "sting": sting.__version__}
         settle(inside, place, {"row": row, "config": wanted(source, figures), "data": files, "warnings": said})
-    _drop_programs()
+    drop_programs()
     return row
 
 
@@ -164,13 +161,3 @@ def clean(folder):
     """Remove the folders that killed workers left half filled."""
     for path in Path(folder).glob(f"{PREFIX}*"):
         shutil.rmtree(path, ignore_errors=True)
-
-
-def _drop_programs():
-    """Drop compiled programs before there are too many for one process: another number of points compiles anew."""
-    maps = Path("/proc/self/maps")
-    if maps.exists() and maps.read_bytes().count(b"\n") > MOST_MAPS:
-        import jax
-
-        jax.clear_caches()
-        gc.collect()

@@ -1,6 +1,5 @@
 """Fixtures that several test files share."""
 
-import gc
 import os
 from pathlib import Path
 
@@ -29,20 +28,13 @@ REST_FREQUENCY = 231.410234e9
 LIGHT_SPEED = 299792.458
 
 
-#: Memory maps of a process above which compiled programs are dropped: each takes some, and Linux allows 65530.
-MOST_MAPS = 15_000
-
-
 @pytest.fixture(autouse=True, scope="module")
 def _few_maps():
     """Drop compiled programs before there are too many for one process, which then would crash."""
     yield
-    maps = Path("/proc/self/maps")
-    if maps.exists() and maps.read_bytes().count(b"\n") > MOST_MAPS:
-        import jax
+    from sting.programs import drop_programs
 
-        jax.clear_caches()
-        gc.collect()
+    drop_programs()
 
 
 @pytest.fixture(scope="session")

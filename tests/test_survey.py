@@ -295,17 +295,6 @@ class TestFolders:
         assert names_in(tmp_path) == {"a"}
         assert names_in(tmp_path / "a") == {RECORD, "traceback.txt"}
 
-    def test_programs_are_dropped_before_there_are_too_many(self, monkeypatch):
-        import jax
-
-        dropped = []
-        monkeypatch.setattr(jax, "clear_caches", lambda: dropped.append(1))
-        source_folder._drop_programs()
-        assert dropped == []
-        monkeypatch.setattr(source_folder, "MOST_MAPS", 0)
-        source_folder._drop_programs()
-        assert len(dropped) == Path("/proc/self/maps").exists()
-
     @pytest.mark.parametrize("kind", ["file", "folder"])
     def test_what_is_not_of_a_survey_is_refused_before_anything_is_run(self, kind, base, tmp_path, nothing_runs):
         if kind == "file":

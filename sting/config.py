@@ -294,7 +294,7 @@ def _quantity(key, value):
 
 
 def plain(content):
-    """A configuration from Python in the words of a file: what has a unit becomes text, and so do positions and paths."""  # numpydoc ignore=PR01
+    """A configuration from Python in the words of a file: Quantities, positions and paths become text."""  # numpydoc ignore=PR01
     if isinstance(content.get("star"), SkyCoord):
         star = content["star"]
         # in its own frame, so that not even the last digit changes, unless there is more to that than a name

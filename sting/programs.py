@@ -24,7 +24,7 @@ import jaxlib
 import platformdirs
 from jax.experimental import serialize_executable
 
-__all__ = ["cache_folder"]
+__all__ = []
 
 #: What the compiler is told. Fused kernels of our sizes run no faster as LLVM IR that was made by way of MLIR, and take twice as
 #: long to compile.
@@ -46,20 +46,7 @@ def beside(function):
 
 
 def cache_folder():
-    """Return the folder in which compiled programs are kept; it may be deleted at any time.
-
-    Returns
-    -------
-    `~pathlib.Path` or None
-        None if ``STING_CACHE_DIR`` is ``off`` or empty.
-
-    Examples
-    --------
-    >>> import os
-    >>> os.environ["STING_CACHE_DIR"] = "off"
-    >>> print(cache_folder())
-    None
-    """
+    """The folder in which compiled programs are kept, which may be deleted at any time; None if there is to be none."""
     told = os.environ.get("STING_CACHE_DIR")
     if told is not None and told.strip().lower() in ("", "off"):
         return None

@@ -39,7 +39,7 @@ def streamer():
 
 @pytest.fixture(scope="module")
 def fit(streamer):
-    return partial(fit_streamline, FREE, FIXED, streamer, 293, save_folder=None, progress=False)
+    return partial(fit_streamline, FREE, FIXED, streamer, 293, save_folder=None, progress=False, optimizer="adam")
 
 
 @pytest.fixture(scope="module")

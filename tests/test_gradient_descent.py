@@ -223,7 +223,14 @@ def test_one_program_serves_all_chunks_and_the_next_fit(points):
 def test_callback_stops_and_keeps_the_best(points):
     start, fixed = split("r0", r0=0.8)
     seen = []
-    result = fit(start, fixed, points, n_epochs=400, callback=lambda snapshot: seen.append(snapshot.epoch) or len(seen) == 2)
+    result = fit(
+        start,
+        fixed,
+        points,
+        n_epochs=400,
+        optimizer="adam",
+        callback=lambda snapshot: seen.append(snapshot.epoch) or len(seen) == 2,
+    )
     assert seen == [49, 99]
     assert len(result.loss_history) == 100
     assert "stopped by the caller" in result.status
@@ -232,10 +239,41 @@ def test_callback_stops_and_keeps_the_best(points):
 
 def test_iterate_fit_yields_usable_results(points):
     start, fixed = split("r0", r0=0.8)
-    snapshots = list(iterate_fit(start, fixed, points, 293 * u.pc, n_epochs=60))
+    snapshots = list(iterate_fit(start, fixed, points, 293 * u.pc, n_epochs=60, optimizer="adam"))
     assert [s.epoch for s in snapshots] == [49, 60]
     assert snapshots[0].best_loss >= snapshots[1].best_loss == snapshots[1].result.loss
     assert snapshots[0].result.best_opt_params["r0"].unit == u.au
+
+
+@pytest.mark.parametrize(
+    ("keywords", "optimizer"),
+    [
+        ({}, "lm"),
+        ({"learning_rate": 0.01}, "adam"),
+        ({"beta1": 0.8}, "adam"),
+        ({"matching": "stretch"}, "adam"),
+        ({"matching": "stretch", "optimizer": "lm"}, "lm"),
+        ({"learning_rate": 0.01, "optimizer": "lbfgs"}, "lbfgs"),
+    ],
+)
+def test_which_optimizer_is_used(points, keywords, optimizer):
+    start, fixed = split("r0", r0=0.9)
+    assert fit(start, fixed, points, n_epochs=1, **keywords).settings.optimizer == optimizer
+
+
+def test_the_default_ends_where_lbfgs_does_in_fewer_epochs(points):
+    start, fixed = split("r0", "phi0", "v_r0", r0=0.9, phi0=1.1)
+    ours, other = (fit(start, fixed, points, optimizer=optimizer) for optimizer in (None, "lbfgs"))
+    assert ours.loss == pytest.approx(other.loss, rel=1e-6, abs=1e-6)
+    assert len(ours.history) < len(other.history)
+
+
+def test_it_leaves_a_bound_at_which_it_starts(points):
+    """A start on a bound is moved off it by what the loss says."""
+    start, fixed = split("v_r0", "r0")
+    result = fit(start | {"v_r0": 0 * u.km / u.s}, fixed, points)
+    assert result.converged
+    np.testing.assert_allclose(result.best_opt_params["v_r0"].value, TRUTH["v_r0"].value, rtol=1e-3)
 
 
 @pytest.mark.parametrize(

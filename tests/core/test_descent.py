@@ -146,16 +146,17 @@ class TestStops:
 @pytest.mark.parametrize(
     "changes", [{"v_r0": 0.0}, {"v_r0": 0.0, "r0": 3000.0}, {"r0": 2600.0, "phi0": 1.1}, {"r0": 3200.0, "phi0": 1.1}], ids=str
 )
-def test_lbfgs_reaches_the_truth_from_a_bound(changes, fit, truth):
+@pytest.mark.parametrize("optimizer", ["lbfgs", "lm"])
+def test_the_truth_is_reached_from_a_bound(optimizer, changes, fit, truth):
     """At a bound the loss is curved downwards along the coordinate, which a line search must not take for a minimum's."""
-    problem, settings, x = fit("lbfgs", bounds={"r0": (2600.0, 3200.0)}, **changes)
+    problem, settings, x = fit(optimizer, bounds={"r0": (2600.0, 3200.0)}, **changes)
     state, rows = descend(problem, settings, x, n_epochs=500)
     assert state["best"]["loss"] < 1e-6 < rows[0, LOSS]
     for name in FREE:
         assert parameter(rows, problem, name)[state["best"]["epoch"]] == pytest.approx(truth[name], rel=1e-3), name
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs", "lm"])
 class TestDescends:
     def test_to_the_truth(self, optimizer, fit, truth):
         problem, settings, x = fit(optimizer, **NEAR)

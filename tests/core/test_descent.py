@@ -208,7 +208,7 @@ class TestDescends:
         """A start that is a turn away descends alike."""
         _, rows = descend(*fit(optimizer, **NEAR), chunks=1)
         _, turned = descend(*fit(optimizer, **NEAR | {"phi0": NEAR["phi0"] - 2 * np.pi}), chunks=1)
-        np.testing.assert_allclose(turned[:10, LOSS], rows[:10, LOSS], rtol=1e-6)
+        np.testing.assert_allclose(turned[:10, LOSS], rows[:10, LOSS], rtol=1e-6, atol=1e-18)
 
     def test_what_is_fixed_stays(self, optimizer, fit):
         problem, settings, x = fit(optimizer, free=("r0",), r0=3000.0)

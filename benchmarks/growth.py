@@ -79,7 +79,7 @@ def extraction(n):
 
 
 def sources(n):
-    """Fits of as many streamers, one after the other: what `sting.survey.fit_many` does on one worker."""
+    """Fits of as many streamers, one after the other, without files; surveys on several workers are in survey.py."""
     from sting import synthetic
     from sting.gradient_descent import fit_streamline
 

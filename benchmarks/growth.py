@@ -20,6 +20,7 @@ DISTANCE = 293
 QUIET = {"save_folder": None, "progress": False}
 LEAST_SECONDS = 0.3  # of the repetitions of a size
 LEAST_MEMORY = 2.0  # MB; less than this is that of Python
+DOTS, LINE = "#2f6db5", "#c2571a"
 
 
 def model(n):
@@ -78,7 +79,7 @@ def extraction(n):
 
 
 def sources(n):
-    """Fits of as many streamers, one after the other: what `sting.survey.fit_many` does on one worker."""
+    """Fits of as many streamers, one after the other, without files; surveys on several workers are in survey.py."""
     from sting import synthetic
     from sting.gradient_descent import fit_streamline
 
@@ -93,7 +94,7 @@ KINDS = {
     "n_elements": (fit, "data points of a fit", (10, 30, 100, 300, 1000, 3000), (10, 30, 100)),
     "n_starts": (search, "starts of a search", (16, 32, 64, 128, 256), (8, 16, 32)),
     "voxels": (extraction, "voxels of a cube", (2 * 10**6, 8 * 10**6, 32 * 10**6, 128 * 10**6), (10**6, 2 * 10**6, 4 * 10**6)),
-    "sources": (sources, "sources", (1, 2, 4, 8, 16), (1, 2, 4)),
+    "sources": (sources, "sources", (4, 8, 16, 32), (2, 4, 8)),
 }
 
 
@@ -146,38 +147,46 @@ def exponent(sizes, values, least=0.0):
     return np.polyfit(*np.log(np.transpose(upper)), 1)[0] if len(upper) > 1 else None
 
 
+def power(n):
+    """A size as a label: 30, or 3 10^6."""
+    exponent = int(np.log10(n))
+    factor = "" if n == 10**exponent else rf"{n / 10**exponent:g}\,"
+    return f"{n:g}" if n < 1000 else f"${factor}10^{exponent}$"
+
+
+def draw_curve(ax, n, values, least):
+    """Points and the line that was fitted to the upper ones, whose exponent is the title."""
+    seen = values > least
+    ax.loglog(n[seen], values[seen], "o", color=DOTS, ms=4)
+    slope = exponent(n, values, least)
+    if slope is not None:
+        upper, last = n[seen][-3:], np.log(values[seen][-3:])
+        ax.loglog(upper, np.exp(last.mean() + slope * (np.log(upper) - np.log(upper).mean())), color=LINE, lw=1.5)
+        ax.set_title(rf"$\propto n^{{{slope:.2f}}}$", loc="left", color=LINE, size=9)
+    elif not seen.any():
+        ax.text(0.5, 0.5, f"below {least:g} MB", transform=ax.transAxes, ha="center", color="#444444", size=9)
+
+
 def draw(found):
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9.2, 4.0), layout="constrained")
-    rows = figure.subplots(2, len(found), sharex="col", sharey="row")
-    for column, (kind, sizes) in zip(rows.T, found.items(), strict=True):
-        n = np.array([row["n"] for row in sizes])
-        curves = (
-            ("time (s)", [median(row["seconds"]) for row in sizes], 0.0),
-            ("memory (MB)", [row["memory"] for row in sizes], LEAST_MEMORY),
-        )
-        for ax, (label, values, least) in zip(column, curves, strict=True):
-            values = np.array(values)
-            seen = values > least
-            if ax is column[0]:
-                low, high = np.transpose([(min(row["seconds"]), max(row["seconds"])) for row in sizes])
-                ax.vlines(n, low, high, color="#2f6db5", lw=1)
-            ax.loglog(n[seen], values[seen], "o", color="#2f6db5", ms=4)
-            slope = exponent(n, values, least)
-            if slope is None:
-                ax.text(0.5, 0.5, f"below {least:g} MB", transform=ax.transAxes, ha="center", color="#444444", size=9)
-            else:
-                upper = n[seen][-3:]
-                middle = np.exp(np.log(values[seen][-3:]).mean() + slope * (np.log(upper) - np.log(upper).mean()))
-                ax.loglog(upper, middle, color="#c2571a", lw=1.5)
-                ax.text(0.06, 0.94, f"n$^{{{slope:.2f}}}$", transform=ax.transAxes, va="top", color="#c2571a", size=10)
-            if ax in rows[:, 0]:
-                ax.set_ylabel(label)
-            ax.spines[["top", "right"]].set_visible(False)
-            ax.tick_params(labelsize=8, which="both")
-            ax.minorticks_off()
+    figure = Figure(figsize=(9.2, 4.2), layout="constrained")
+    axes = figure.subplots(2, len(found), sharex="col", sharey="row")
+    for column, (kind, sizes) in zip(axes.T, found.items(), strict=True):
+        n, seconds = np.array([row["n"] for row in sizes]), [row["seconds"] for row in sizes]
+        column[0].vlines(n, [min(runs) for runs in seconds], [max(runs) for runs in seconds], color=DOTS, lw=1)
+        draw_curve(column[0], n, np.array([median(runs) for runs in seconds]), 0.0)
+        draw_curve(column[1], n, np.array([row["memory"] for row in sizes]), LEAST_MEMORY)
         column[1].set_xlabel(KINDS[kind][1], size=9)
+        for ax in column:
+            ax.minorticks_off()
+            ax.set_xticks(n[[0, -1]], [power(end) for end in n[[0, -1]]])
+            ax.tick_params(labelsize=8)
+            ax.spines[["top", "right"]].set_visible(False)
+            ax.grid(axis="y", color="#e3e6ea", lw=0.6)
+            ax.set_axisbelow(True)
+    axes[0, 0].set_ylabel("time (s)")
+    axes[1, 0].set_ylabel("memory (MB)")
     return figure
 
 

@@ -169,17 +169,18 @@ class Program:
         if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
             return self.__wrapped__(*args)
         key = self._key(args, tree, leaves)
-        if (coming := self._coming.get(key)) is not None:
+        if (coming := self._coming.pop(key, None)) is not None:
             coming.result()
-        if key not in self._compiled:
-            self._compiled[key] = self._obtain(key, args)
+        compiled = self._compiled.get(key)
+        if compiled is None:
+            compiled = self._compiled[key] = self._obtain(key, args)
         if key in self._unproven:
             self._unproven.discard(key)
             try:
-                return jax.block_until_ready(self._compiled[key](*dynamic))
+                return jax.block_until_ready(compiled(*dynamic))
             except jax.errors.JaxRuntimeError:  # what was read is of no use after all
-                self._compiled[key] = self._compile(args)[0]
-        return self._compiled[key](*dynamic)
+                compiled = self._compiled[key] = self._compile(args)[0]
+        return compiled(*dynamic)
 
     def ahead(self, *args):
         """Have another thread make the program for such arguments, while this one waits for the compiler or for files."""
@@ -194,8 +195,6 @@ class Program:
                 self._compiled[key] = self._obtain(key, args)
         except Exception:  # whoever needs the program will see for himself
             return
-        finally:
-            del self._coming[key]
 
     def _key(self, args, tree, leaves):
         return (tuple(args[i] for i in self._static), tree, *(_kind(leaf) for leaf in leaves))

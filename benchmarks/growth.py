@@ -93,7 +93,7 @@ KINDS = {
     "n_points": (model, "points of a model", (10**2, 10**3, 10**4, 10**5, 10**6), (10**2, 10**3, 10**4)),
     "n_elements": (fit, "data points of a fit", (10, 30, 100, 300, 1000, 3000), (10, 30, 100)),
     "n_starts": (search, "starts of a search", (16, 32, 64, 128, 256), (8, 16, 32)),
-    "voxels": (extraction, "voxels of a cube", (2 * 10**6, 8 * 10**6, 32 * 10**6, 128 * 10**6), (10**6, 2 * 10**6, 4 * 10**6)),
+    "voxels": (extraction, "voxels of a cube", (10**6, 3 * 10**6, 10**7, 3 * 10**7), (10**6, 2 * 10**6, 4 * 10**6)),
     "sources": (sources, "sources", (4, 8, 16, 32), (2, 4, 8)),
 }
 

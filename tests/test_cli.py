@@ -57,7 +57,7 @@ def edited(tmp_path, *changes):
         ("2200 au", "2200 parsnips", "'r0' must be a number with a unit"),
         ("2200 au", "2200 km/s", "'r0' must have a unit convertible to AU"),
         ("03h28m55.569s", "nowhere", "'star' must be a position on the sky"),
-        ('"lbfgs"', '"lbfg"', "Did you mean 'lbfgs'"),
+        ('# optimizer = "adam"', 'optimizer = "lbfg"', "Did you mean 'lbfgs'"),
         ("star =", "# star =", "'star' must be given"),
         ('output = "."', 'output = "config.toml"', "'save_folder' must be a folder"),
         ("cube.fits", "no_cube.fits", "'cube' must be a cube or an existing file"),

@@ -294,7 +294,7 @@ def fit_streamline(
     gradient_tol_epochs : int, optional
         For so many epochs in a row.
     early_stopping_patience : int, optional
-        Stop after so many epochs without a new best.
+        Stop after so many epochs without a new best; but for Adam after 10 at the most, in which the loss has hardly improved.
     save_folder : str, path-like or None, optional
         Folder for parameters, log and figures; None writes nothing. Files of the same names are replaced, others left alone.
     loss_method : {0, 1}, optional

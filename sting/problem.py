@@ -22,8 +22,8 @@ ADAM = {"learning_rate": 0.005, "beta1": 0.9, "beta2": 0.999}
 #: Inverse width of the corners at the bounds, in units of the range between them, see `sting.core.transforms`.
 SHARPNESS = {"adam": 1e4, "lbfgs": 1e2, "lm": 1e6}
 
-#: How far inside a bound it ends what would pass it, see `sting.core.transforms.project`. STING cuts mu off, with no gradient
-#: left, and the place where its descent ends depends on that.
+#: How far inside a bound coordinates are kept, see `sting.core.transforms.limits`. STING cuts mu off, with no gradient left, and
+#: the place where its descent ends depends on that.
 INSET = {"nearest": 1e-9, "stretch": 0.0}
 
 #: Largest number of radii that the stretch matching samples.

@@ -164,11 +164,9 @@ class Program:
 
     def __call__(self, *args):
         """Call the function, compiled."""
-        dynamic = [arg for i, arg in enumerate(args) if i not in self._static]
-        leaves, tree = jax.tree.flatten(dynamic)
+        dynamic, leaves, key = self._sort(args)
         if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
             return self.__wrapped__(*args)
-        key = self._key(args, tree, leaves)
         if (coming := self._coming.pop(key, None)) is not None:
             coming.result()
         compiled = self._compiled.get(key)
@@ -184,8 +182,7 @@ class Program:
 
     def ahead(self, *args):
         """Have another thread make the program for such arguments, while this one waits for the compiler or for files."""
-        leaves, tree = jax.tree.flatten([arg for i, arg in enumerate(args) if i not in self._static])
-        key = self._key(args, tree, leaves)
+        *_, key = self._sort(args)
         if key not in self._compiled and key not in self._coming:
             self._coming[key] = _BESIDE.submit(self._make, key, args)
 
@@ -196,8 +193,11 @@ class Program:
         except Exception:  # whoever needs the program will see for himself
             return
 
-    def _key(self, args, tree, leaves):
-        return (tuple(args[i] for i in self._static), tree, *(_kind(leaf) for leaf in leaves))
+    def _sort(self, args):
+        """The arguments that are no static ones, their arrays, and of what kind all are."""
+        dynamic = [arg for i, arg in enumerate(args) if i not in self._static]
+        leaves, tree = jax.tree.flatten(dynamic)
+        return dynamic, leaves, (tuple(args[i] for i in self._static), tree, *(_kind(leaf) for leaf in leaves))
 
     def _obtain(self, key, args):
         folder = _folder()

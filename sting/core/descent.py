@@ -28,7 +28,7 @@ class Stop(IntEnum):
 
 
 def _solver(settings, options):
-    # half a second of imports that the method of Levenberg and Marquardt does not need
+    # imported on use: the method of Levenberg and Marquardt does not need it
     import optax
 
     if settings.optimizer == "adam":

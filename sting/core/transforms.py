@@ -1,9 +1,9 @@
 """Optimiser coordinates: every parameter in units of its bounds, 0 at the lower one and 1 at the upper one.
 
 A soft corner, whose sharpness each support states, bends the coordinate at a bound so that the bound is approached and never
-passed. L-BFGS needs wide corners, over which the loss is smooth. Adam gets sharp ones and its coordinates are projected onto the
-bounds after each step, so that it can leave a bound as easily as it came. Periodic parameters have no corner: their coordinate
-just runs on.
+passed. L-BFGS needs wide corners, over which the loss is smooth. The others get sharp ones, and their coordinates are kept within
+the bounds, so that they can leave a bound as easily as they came. Periodic parameters have no corner: their coordinate just runs
+on.
 """
 
 import jax.numpy as jnp

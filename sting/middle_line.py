@@ -24,6 +24,10 @@ FWHM = math.sqrt(8 * math.log(2))
 STRETCH, DEGREE = 2.0, 3
 
 
+#: How far the noise of a voxel reaches, in standard deviations of the beam: there its correlation is a per cent.
+REACH = 3 * math.sqrt(2)
+
+
 class Edge(NamedTuple):
     """Between two bins: its place in d, and the gradient of d there in d per blur, shape (3,)."""
 
@@ -72,20 +76,25 @@ class VoxelNoise(NamedTuple):
         from scipy import fft
 
         channel, *pixel = self.index[:, voxels]
-        pixel = [axis - axis.min() for axis in pixel]
-        # room enough, so that what is smoothed over one edge does not come back over the other
-        reach = 3 * math.sqrt(2) * self.beam[0] / FWHM / np.linalg.norm(self.step, axis=0).min()
-        shape = [fft.next_fast_len(int(axis.max() + 1 + reach)) for axis in pixel]
-        power = self._power(shape)
+        reach = math.ceil(REACH * self.beam[0] / FWHM / np.linalg.norm(self.step, axis=0).min())
         # two real maps at once: their cross term is imaginary
-        maps, sums = (response[0] + 1j * response[1], response[2]), np.zeros(2)
-        order = np.argsort(channel, kind="stable")
-        for part in np.split(order, np.flatnonzero(np.diff(channel[order])) + 1):
+        maps = response[0] + 1j * response[1], response[2]
+        group = _apart(channel, *(axis // reach for axis in pixel))
+        alone = np.bincount(group)[group] == 1
+        sums = np.array([np.linalg.norm(values[alone]) ** 2 for values in maps])
+        order = np.flatnonzero(~alone)[np.argsort(group[~alone], kind="stable")]
+        powers = {}
+        for part in np.split(order, np.flatnonzero(np.diff(group[order])) + 1) if len(order) else ():
+            place = [axis[part] - axis[part].min() for axis in pixel]
+            # room enough, so that what is smoothed over one edge does not come back over the other
+            shape = tuple(fft.next_fast_len(int(axis.max()) + 1 + reach) for axis in place)
+            if shape not in powers:
+                powers[shape] = self._power(shape)
             for k, values in enumerate(maps):
                 image = np.zeros(shape, complex)
                 # a voxel may be there twice, for two bins
-                np.add.at(image, (pixel[0][part], pixel[1][part]), values[part])
-                sums[k] += np.vdot(power, np.abs(fft.fft2(image, overwrite_x=True)) ** 2)
+                np.add.at(image, tuple(place), values[part])
+                sums[k] += np.vdot(powers[shape], np.abs(fft.fft2(image, overwrite_x=True)) ** 2)
         return self.rms**2 * sums[[0, 0, 1]]
 
     def _power(self, shape):
@@ -97,6 +106,25 @@ class VoxelNoise(NamedTuple):
         major, minor, angle = self.beam[0] / FWHM, self.beam[1] / FWHM, math.radians(self.beam[2])
         along, across = ra * math.sin(angle) + dec * math.cos(angle), dec * math.sin(angle) - ra * math.cos(angle)
         return fft.fft2(np.exp(-((along / major) ** 2 + (across / minor) ** 2) / 4)).real / math.prod(shape)
+
+
+def _apart(channel, row, column):
+    """Number of the group that each voxel belongs to: those that are not even in neighbouring cells of a channel are apart."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    # with an empty column beside the last, and an empty row below
+    n_columns, n_rows = column.max() + 2, row.max() + 2
+    cells, cell = np.unique((channel * n_rows + row) * n_columns + column, return_inverse=True)
+    ones, others = [], []
+    for step in (1, n_columns - 1, n_columns, n_columns + 1):
+        place = np.minimum(np.searchsorted(cells, cells + step), len(cells) - 1)
+        met = np.flatnonzero(cells[place] == cells + step)
+        ones.append(met)
+        others.append(place[met])
+    ones, others = np.concatenate(ones), np.concatenate(others)
+    graph = coo_array((np.ones(len(ones), bool), (ones, others)), shape=(len(cells),) * 2)
+    return connected_components(graph, directed=False)[1][cell]
 
 
 def middle_line(points, flux, d, bins, noise, cell):

@@ -128,6 +128,23 @@ class TestNoise:
         found = VoxelNoise(0.5, self.BEAM, self.STEP, index).errors(np.arange(60), response)
         np.testing.assert_allclose(found, 0.25 * np.array([expected[:2].sum(), expected[:2].sum(), expected[2]]), rtol=1e-3)
 
+    @pytest.mark.parametrize("alone", [0, 1, 3])
+    def test_in_parts_is_that_of_the_whole(self, monkeypatch, alone):
+        """Clumps of voxels all over a field, with voxels that stand alone, against one Fourier transform of the field."""
+        rng = np.random.default_rng(alone)
+        corners = rng.permutation(9 * 9)[:14] // np.array([[9], [1]]) % 9 * 40
+        clumps = corners[:, :, None] + rng.integers(0, 12, (2, 14, 1 if alone == 1 else 30))
+        if alone == 3:
+            clumps[:, ::2] = clumps[:, ::2, :1]  # one voxel, many times
+        channel = np.broadcast_to(rng.integers(0, 3, (14, 1)), clumps.shape[1:])
+        index = np.array([channel, *clumps]).reshape(3, -1)
+        response = rng.standard_normal(index.shape)
+        noise = VoxelNoise(0.5, self.BEAM, self.STEP, index)
+        found = noise.errors(np.arange(index.shape[1]), response)
+        monkeypatch.setattr("sting.middle_line._apart", lambda channel, *cells: channel)
+        whole = noise.errors(np.arange(index.shape[1]), response)
+        np.testing.assert_allclose(found, whole, rtol=2e-3)
+
     def test_grows_with_the_rms(self, scene_and_cut):
         """Of a short stretch, all of whose errors are of the noise."""
         scene, cut = scene_and_cut

@@ -28,7 +28,7 @@ __all__ = []
 
 #: What the compiler is told. Fused kernels of our sizes run no faster as LLVM IR that was made by way of MLIR, and take twice as
 #: long to compile.
-OPTIONS = {"xla_cpu_use_fusion_emitters": False}
+OPTIONS = {"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": 1}
 
 #: Programs that no process has used for so long (s) are removed when another one is kept.
 FORGOTTEN = 90 * 86400

@@ -9,6 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.image import imsave
 
 from sting.parameters import PARAMETERS
 
@@ -134,15 +135,30 @@ def _png(figure):
 
 
 def write_png(figure, file, dpi):
-    """Write a figure as PNG. It is laid out and drawn once, where `~matplotlib.figure.Figure.savefig` does both twice."""
+    """Write a figure as PNG."""
+    encode_png(draw_pixels(figure, dpi), file, dpi)
+
+
+def draw_pixels(figure, dpi):
+    """Draw a figure: its pixels, shape (rows, columns, 4).
+
+    It is laid out and drawn once, where `~matplotlib.figure.Figure.savefig` does both twice.
+    """
     engine, resolution, canvas = figure.get_layout_engine(), figure.dpi, figure.canvas
     figure.dpi = dpi
     if engine is not None:
         engine.execute(figure)
         figure.set_layout_engine("none")
-    # runs of the same colour are what figures consist of
-    FigureCanvasAgg(figure).print_png(file, pil_kwargs={"compress_type": zlib.Z_RLE})
+    agg = FigureCanvasAgg(figure)
+    agg.draw()
     figure.set_canvas(canvas)
     if engine is not None:
         figure.set_layout_engine(engine)
     figure.dpi = resolution
+    return np.asarray(agg.buffer_rgba())
+
+
+def encode_png(pixels, file, dpi):
+    """Write pixels as PNG."""
+    # runs of the same colour are what figures consist of
+    imsave(file, pixels, format="png", origin="upper", dpi=dpi, pil_kwargs={"compress_type": zlib.Z_RLE})

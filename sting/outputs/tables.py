@@ -3,6 +3,7 @@
 import json
 import os
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -271,12 +272,15 @@ def _save(folder, show, figures, write, progress):
         return []
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".sting-") as name:
+    # while one figure is drawn the one before is compressed
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".sting-") as name, ThreadPoolExecutor(1) as encoder:
         temporary = Path(name)
         write(temporary)
-        words = f"writing to {folder}"
+        words, jobs = f"writing to {folder}", []
         for file, figure in tqdm(figures.items(), unit="figure", desc=words, disable=not (progress and figures), leave=True):
-            style.write_png(figure, temporary / file, DPI)
+            jobs.append(encoder.submit(style.encode_png, style.draw_pixels(figure, DPI), temporary / file, DPI))
+        for job in jobs:
+            job.result()
         written = sorted(path.relative_to(temporary) for path in temporary.rglob("*") if path.is_file())
         for file in written:
             (folder / file).parent.mkdir(exist_ok=True)

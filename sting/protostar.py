@@ -81,11 +81,11 @@ def outflow(*, length, opening, speed):
 
 
 @in_float64
-def on_the_sky(component, *, inc, pa, v_lsr, distance):
-    """RA and Dec offset (arcsec), velocity (km/s) and flux of the samples of a component whose axis has ``inc``, ``pa`` (rad)."""
+def on_the_sky(component, given, distance):
+    """RA and Dec offset (arcsec), velocity (km/s) and flux of the samples of a component, ``given`` inc, pa (rad) and v_lsr."""
     position, velocity, flux = component
-    west, away, north = np.asarray(rotation_matrix(inc, pa))
-    return -west @ position / distance, north @ position / distance, away @ velocity + v_lsr, flux
+    west, away, north = np.asarray(rotation_matrix(given["inc"], given["pa"]))
+    return -west @ position / distance, north @ position / distance, away @ velocity + given["v_lsr"], flux
 
 
 def _evenly(n_dimensions):

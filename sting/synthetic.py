@@ -332,41 +332,44 @@ def make_scene(
     truth = dict(TRUTH if params is None else params)
     path = streamline(truth, distance=distance, n_points=400)
     _, given = check_parameters({}, truth)
-    mass, v_lsr = given["mass"], given["v_lsr"]
-    axis = {
-        "inc": given["inc"] if inc is None else to_internal("inc", inc),
-        "pa": given["pa"] if pa is None else to_internal("pa", pa),
-    }
+    axis = {"inc": truth["inc"] if inc is None else inc, "pa": truth["pa"] if pa is None else pa}
     seen_as = to_disk(**axis)
-    rotation = rotation_name(given)
-    rc = mu_from(rotation, given[rotation], given["r0"], mass) * given["r0"]
-    field = _Field(path, star_position, shape, numbers, beam, rest_frequency, v_lsr)
-    samples = {
-        "envelope": lambda: protostar.envelope(mass=mass, rc=rc, radius=numbers["envelope_radius"]),
-        "outflow": lambda: protostar.outflow(
-            length=numbers["outflow_length"], opening=opening.to_value(u.rad), speed=numbers["outflow_speed"]
-        ),
-        "disk": lambda: protostar.disk(mass=mass, radius=numbers["disk_radius"]),
-    }
+    given |= {name: to_internal(name, value) for name, value in axis.items()}
+    field = _Field(path, star_position, shape, numbers, beam, rest_frequency, given["v_lsr"])
     components = {}
     for name, relative in brightness.items():
-        emission = np.zeros(shape)
-        if relative and name == "streamer":
+        if not relative:
+            emission = np.zeros(shape)
+        elif name == "streamer":
             emission = streamer_emission(path, field.axes, field.covariance, numbers)
-        elif relative:
-            seen = protostar.on_the_sky(samples[name](), **axis, v_lsr=v_lsr, distance=distance.value)
+        else:
+            samples = _surroundings(name, given, numbers, opening.to_value(u.rad))
+            seen = protostar.on_the_sky(samples, given, distance.value)
             emission = samples_emission(seen, field.axes, field.covariance, numbers)
+        # of a component outside the field nothing is seen
         components[name] = emission * (relative * numbers["snr"] * numbers["rms"] / (emission.max() or 1))
     model = sum(components.values())
     disk = {
-        "mass": mass * u.Msun,
+        "mass": given["mass"] * u.Msun,
         "inclination": seen_as["inclination"],
         "position_angle": seen_as["pa_redshifted"],
-        "v_lsr": v_lsr * u.km / u.s,
+        "v_lsr": given["v_lsr"] * u.km / u.s,
         "radius": numbers["disk_radius"] * u.au,
     }
-    cube = field.cube(model, numbers, seed)
-    return SyntheticScene(cube, model, truth, field.star, distance, rms, components, disk)
+    return SyntheticScene(field.cube(model, numbers, seed), model, truth, field.star, distance, rms, components, disk)
+
+
+def _surroundings(name, given, numbers, opening):
+    """Samples of a component about the star of a streamline."""
+    if name == "disk":
+        return protostar.disk(mass=given["mass"], radius=numbers["disk_radius"])
+    if name == "outflow":
+        return protostar.outflow(length=numbers["outflow_length"], opening=opening, speed=numbers["outflow_speed"])
+    rotation, radius = rotation_name(given), numbers["envelope_radius"]
+    rc = float(mu_from(rotation, given[rotation], given["r0"], given["mass"]) * given["r0"])
+    if radius <= rc:
+        refuse("envelope_radius", "exceed the centrifugal radius of the streamline", f"{radius:g} au of {rc:g} au", "Enlarge it.")
+    return protostar.envelope(mass=given["mass"], rc=rc, radius=radius)
 
 
 def _check_brightness(given):

@@ -10,8 +10,8 @@ from sting.parameters import check_distance
 
 __all__ = ["keplerian_mask"]
 
-#: A disk is no thinner than this part of its radius: seen edge-on it has an extent.
-ASPECT = 0.1
+#: Radius of the largest disk (pixels): beyond, a unit was mistaken.
+LARGEST = 2000
 
 #: Rings of the disk are at most this part of a pixel, or of its radius, apart.
 OF_A_PIXEL, OF_THE_RADIUS = 0.5, 0.01
@@ -86,8 +86,8 @@ def keplerian_mask(
 
     Notes
     -----
-    Whichever side of the disk is nearer, a thin disk has the same velocities. One closer to edge-on than a tenth is taken
-    to be as thick as a tenth of its radius. A cube without a beam has its pixels for one.
+    Whichever side of the disk is nearer, a thin disk has the same velocities. In a cube without a beam the mask reaches to the
+    pixels that the disk itself crosses. A disk that is thick or seen nearly edge-on may need a larger ``reach``.
 
     Examples
     --------
@@ -119,6 +119,8 @@ def keplerian_mask(
     place, jacobian = _around_star(cube, star)
     disk = _samples(mass, tilt.to_value(u.rad), turn, (inner_radius, radius), distance, jacobian)
     extent = radius / distance * np.linalg.norm(np.linalg.inv(jacobian), 2)
+    if extent > LARGEST:
+        refuse("radius", f"be at most {LARGEST} pixels of the cube", f"{radius:g} au, {extent:.0f} pixels", "Check its unit.")
     low, high, view = _velocity_range(disk, place, extent, _footprint(cube, jacobian, reach), cube.shape[1:])
     if not np.isfinite(low).any():
         found = f"pixel ({place[0]:.1f}, {place[1]:.1f}) of {cube.shape[2]} x {cube.shape[1]}, with a disk of {extent:.1f} pixels"
@@ -149,7 +151,7 @@ def _samples(mass, tilt, turn, radii, distance, jacobian):
     step = min(OF_A_PIXEL / np.linalg.norm(to_pixels, 2), OF_THE_RADIUS * radii[1])
     # the major axis from the redshifted end, and the minor one, to the east and north
     axes = np.array([[np.sin(turn), np.cos(turn)], [np.cos(turn), -np.sin(turn)]]).T
-    axes = to_pixels @ axes @ np.diag([1, max(abs(np.cos(tilt)), ASPECT)])
+    axes = to_pixels @ axes @ np.diag([1, np.cos(tilt)])
     for r in np.linspace(*radii, 1 + int(np.ceil((radii[1] - radii[0]) / step))):
         phi = np.linspace(0, 2 * np.pi, 1 + int(np.ceil(2 * np.pi * r / step)))
         around = np.array([np.cos(phi), np.sin(phi)])

@@ -161,8 +161,7 @@ class _Field:
     def __init__(self, path, star_position, shape, numbers, beam, rest_frequency, v_middle):
         from radio_beam import Beam
 
-        if len(shape) != 3 or min(shape) < 1:
-            refuse("shape", "be three positive whole numbers", shape, "Give channels, rows and columns.")
+        _check_shape(shape)
         self.star = STAR if star_position is None else sky_position("star_position", star_position)
         self.header, self.axes = grid(path, self.star, shape, numbers, rest_frequency, v_middle)
         self.beam = Beam(*beam)
@@ -174,6 +173,11 @@ class _Field:
 
         noise = beam_noise(model.shape, self.covariance / numbers["pixel"] ** 2, seed) * numbers["rms"]
         return SpectralCube((model + noise) * u.K, wcs=WCS(self.header), header=self.header, beam=self.beam)
+
+
+def _check_shape(shape):
+    if len(shape) != 3 or min(shape) < 1:
+        refuse("shape", "be three positive whole numbers", shape, "Give channels, rows and columns.")
 
 
 def _positive(zero=False, **quantities):
@@ -386,6 +390,8 @@ def _check_brightness(given):
 
 def _random_truth(seed, shape, numbers, beam, distance):
     """Parameters of a streamline that is resolved, fits into the field and whose velocities fit into the channels."""
+    _check_shape(shape)
+    # not the numbers of the noise
     rng = np.random.default_rng([seed, 1])
     field = numbers["pixel"] * min(shape[1:])
     band, beam = numbers["channel"] * shape[0], quantity("beam", beam[0], u.arcsec).value

@@ -374,6 +374,7 @@ REFUSALS = {
     "pixel zero": (_scene(pixel=0 * ARCSEC), ValueError, r"^'pixel' must be positive; got 0"),
     "width negative": (_scene(width=-1 * ARCSEC), ValueError, r"^'width' must not be negative; got -1"),
     "shape": (_scene(shape=(8, 12)), ValueError, r"^'shape' must .*; got \(8, 12\)"),
+    "random shape": (_scene(params="random", shape=(8,)), ValueError, r"^'shape' must .*; got \(8,\)"),
     "disk radius": (_scene(disk_radius=-1 * u.au), ValueError, r"^'disk_radius' must be positive; got -1"),
     "disk radius in K": (_scene(disk_radius=1 * u.K), u.UnitsError, r"^'disk_radius' must .*AU; got .*1"),
     "small envelope": (_scene(envelope_radius=50 * u.au), ValueError, r"^'envelope_radius' must exceed .*; got 50 au of 117"),

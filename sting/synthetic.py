@@ -1,5 +1,6 @@
-"""Streamers of known truth: cubes and points for tests, tutorials and first runs."""
+"""Streamers of known truth, alone or in a protostar: cubes and points for tests, tutorials and first runs."""
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,13 +9,18 @@ from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.wcs import WCS
 
+from sting import protostar
+from sting.conventions import to_disk
+from sting.core.constants import GM_SUN
+from sting.core.transforms import mu_from
 from sting.cubes import quantity, sky_position
 from sting.extract_streamline import Streamer
-from sting.messages import check_whole, named_keywords, refuse
-from sting.parameters import check_distance
+from sting.messages import check_whole, is_number, named_keywords, refuse, suggest
+from sting.painting import beam_covariance, beam_noise, grid, samples_emission, streamer_emission
+from sting.parameters import check_distance, check_parameters, rotation_name, to_internal
 from sting.stream_lines_grad import streamline
 
-__all__ = ["TRUTH", "SyntheticCube", "make_streamer_cube", "make_streamer_points"]
+__all__ = ["TRUTH", "SyntheticCube", "SyntheticScene", "make_scene", "make_streamer_cube", "make_streamer_points"]
 
 #: A streamer like that of NGC 1333 IRAS 2A, the default of this module.
 TRUTH = {
@@ -30,7 +36,14 @@ TRUTH = {
     "v_lsr": 7.5 * u.km / u.s,
 }
 
-FWHM = np.sqrt(8 * np.log(2))
+#: Brightest voxel of each component of a scene without noise, in those of the streamer.
+BRIGHTNESS = {"streamer": 1.0, "envelope": 0.8, "outflow": 0.6, "disk": 1.5}
+
+#: Where the emission of a scene is fainter than this part of the brightest, the fraction of the streamer is said to be 0.
+FAINTEST = 1e-4
+
+#: Random streamers that are tried for a field.
+MOST_TRIES = 1000
 
 #: NGC 1333 IRAS 2A.
 STAR = SkyCoord("3h28m55.569s", "+31d14m37.025s", frame="fk5")
@@ -130,25 +143,41 @@ def make_streamer_cube(
     >>> scene.cube.shape
     (40, 64, 64)
     """
-    from radio_beam import Beam
-    from spectral_cube import SpectralCube
-
     truth = dict(TRUTH if params is None else params)
     distance = check_distance(distance) * u.pc
-    star = STAR if star_position is None else sky_position("star_position", star_position)
-    if len(shape) != 3 or min(shape) < 1:
-        refuse("shape", "be three positive whole numbers", shape, "Give channels, rows and columns.")
     numbers = _positive(pixel=(pixel, u.arcsec), channel=(channel, u.km / u.s), peak=(peak, u.K))
     numbers |= _positive(zero=True, width=(width, u.arcsec), line_width=(line_width, u.km / u.s), rms=(rms, u.K))
     path = streamline(truth, distance=distance, n_points=400)
-    header, axes = _grid(path, star, shape, numbers, rest_frequency)
-    sky_beam = Beam(*beam)
-    covariance = _beam_covariance(sky_beam)
-    model = _emission(path, axes, covariance, numbers)
+    v_middle = (path.velocity.value.min() + path.velocity.value.max()) / 2
+    field = _Field(path, star_position, shape, numbers, beam, rest_frequency, v_middle)
+    model = streamer_emission(path, field.axes, field.covariance, numbers)
     model *= numbers["peak"] / model.max()
-    noise = _noise(shape, covariance / numbers["pixel"] ** 2, seed) * numbers["rms"]
-    cube = SpectralCube((model + noise) * u.K, wcs=WCS(header), header=header, beam=sky_beam)
-    return SyntheticCube(cube, model, truth, star, distance, rms)
+    return SyntheticCube(field.cube(model, numbers, seed), model, truth, field.star, distance, rms)
+
+
+class _Field:
+    """What is observed: the star, the voxels and the beam."""
+
+    def __init__(self, path, star_position, shape, numbers, beam, rest_frequency, v_middle):
+        from radio_beam import Beam
+
+        _check_shape(shape)
+        self.star = STAR if star_position is None else sky_position("star_position", star_position)
+        self.header, self.axes = grid(path, self.star, shape, numbers, rest_frequency, v_middle)
+        self.beam = Beam(*beam)
+        self.covariance = beam_covariance(self.beam)
+
+    def cube(self, model, numbers, seed):
+        """The observation of a model (K), with noise."""
+        from spectral_cube import SpectralCube
+
+        noise = beam_noise(model.shape, self.covariance / numbers["pixel"] ** 2, seed) * numbers["rms"]
+        return SpectralCube((model + noise) * u.K, wcs=WCS(self.header), header=self.header, beam=self.beam)
+
+
+def _check_shape(shape):
+    if len(shape) != 3 or min(shape) < 1:
+        refuse("shape", "be three positive whole numbers", shape, "Give channels, rows and columns.")
 
 
 def _positive(zero=False, **quantities):
@@ -160,76 +189,233 @@ def _positive(zero=False, **quantities):
     return values
 
 
-def _grid(path, star, shape, numbers, rest_frequency):
-    """FITS header centred on star and streamer, and the offsets (arcsec) and velocities (km/s) of the voxels from the star."""
-    n_v, n_y, n_x = shape
-    middle = [(np.append(v.value, 0).min() + np.append(v.value, 0).max()) / 2 for v in (path.ra, path.dec)]
-    v_middle = (path.velocity.value.min() + path.velocity.value.max()) / 2
-    pixel, channel = numbers["pixel"], numbers["channel"]
-    # the star is the reference position; half-way round the pixels that leaves it at a whole one
-    x_star = round((n_x - 1) / 2 + middle[0] / pixel)
-    y_star = round((n_y - 1) / 2 - middle[1] / pixel)
-    v_first = v_middle - channel * (n_v - 1) / 2
-    header = WCS(naxis=3)
-    header.wcs.ctype = ["RA---SIN", "DEC--SIN", "VRAD"]
-    header.wcs.cunit = ["deg", "deg", "km/s"]
-    header.wcs.crval = [star.fk5.ra.deg, star.fk5.dec.deg, v_first]
-    header.wcs.crpix = [x_star + 1, y_star + 1, 1]
-    header.wcs.cdelt = [-pixel / 3600, pixel / 3600, channel]
-    header.wcs.radesys, header.wcs.equinox, header.wcs.specsys = "FK5", 2000.0, "LSRK"
-    header.wcs.restfrq = rest_frequency.to_value(u.Hz)
-    header = header.to_header()
-    header["BUNIT"] = "K"
-    header["OBJECT"] = "synthetic streamer"
-    ra = -(np.arange(n_x) - x_star) * pixel
-    dec = (np.arange(n_y) - y_star) * pixel
-    return header, (v_first + channel * np.arange(n_v), dec, ra)
+@dataclass(frozen=True, eq=False)
+class SyntheticScene(SyntheticCube):
+    """A synthetic observation of a protostar, and the truth behind it.
+
+    Attributes
+    ----------
+    cube : `~spectral_cube.SpectralCube`
+        The observation, with noise.
+    model : `~numpy.ndarray`
+        The same without noise, in K, of the shape of the cube: the sum of the components.
+    truth : dict
+        Parameters of the streamline as Quantities.
+    star_position : `~astropy.coordinates.SkyCoord`
+        Position of the star.
+    distance : `~astropy.units.Quantity`
+        Distance of the star.
+    rms : `~astropy.units.Quantity`
+        Noise of one voxel.
+    components : dict of `~numpy.ndarray`
+        What ``"streamer"``, ``"envelope"``, ``"outflow"`` and ``"disk"`` each add to the model.
+    disk : dict
+        The disk as `~sting.isolate.keplerian_mask` takes it: ``mass``, ``inclination``, ``position_angle``, ``v_lsr`` and
+        ``radius``.
+    """
+
+    components: dict
+    disk: dict
+
+    @functools.cached_property
+    def streamer_fraction(self):
+        """Part of the emission of each voxel that is the streamer's, 0 where there is no emission to speak of."""
+        bright = self.model > FAINTEST * self.model.max()
+        return np.divide(self.components["streamer"], self.model, out=np.zeros_like(self.model), where=bright)
 
 
-def _beam_covariance(beam):
-    """Covariance (arcsec^2) of a Gaussian beam in (RA offset, Dec offset)."""
-    sigma = np.array([beam.major.to_value(u.arcsec), beam.minor.to_value(u.arcsec)]) / FWHM
-    pa = beam.pa.to_value(u.rad)
-    axes = np.array([[np.sin(pa), -np.cos(pa)], [np.cos(pa), np.sin(pa)]])
-    return axes @ np.diag(sigma**2) @ axes.T
+@named_keywords
+def make_scene(
+    params=None,
+    *,
+    distance=293 * u.pc,
+    star_position=None,
+    seed=0,
+    shape=(70, 100, 100),
+    pixel=0.2 * u.arcsec,
+    channel=0.1 * u.km / u.s,
+    beam=(1.2 * u.arcsec, 1.0 * u.arcsec, 22 * u.deg),
+    width=1.2 * u.arcsec,
+    line_width=0.35 * u.km / u.s,
+    snr=20,
+    rms=0.03 * u.K,
+    rest_frequency=231.410234 * u.GHz,
+    brightness=None,
+    inc=None,
+    pa=None,
+    disk_radius=300 * u.au,
+    envelope_radius=3000 * u.au,
+    outflow_length=1500 * u.au,
+    outflow_opening=35 * u.deg,
+    outflow_speed=4 * u.km / u.s,
+):
+    """Make a cube of a protostar: a streamer in a rotating, infalling envelope, with an outflow and a Keplerian disk.
+
+    All emission is optically thin and adds up. The streamer is that of `make_streamer_cube`. The envelope falls along
+    orbits like the streamer's, from rest on a sphere to within the streamer's centrifugal radius. The outflow is a pair of
+    paraboloid shells whose velocity grows with the distance (Lee et al. 2000). The disk is thin. The star, its mass and v_lsr are
+    the same for all, and so is the axis unless another one is given.
+
+    Parameters
+    ----------
+    params : dict or "random", optional
+        Parameters of the streamline (see `~sting.stream_lines_grad.streamline`); by default `TRUTH`. ``"random"`` draws them by
+        the seed, so that the streamer fits into the field and its velocities into the channels.
+    distance : `~astropy.units.Quantity` or float, optional
+        Distance of the star, a number being in pc.
+    star_position : `~astropy.coordinates.SkyCoord`, optional
+        Position of the star; by default that of NGC 1333 IRAS 2A.
+    seed : int, optional
+        Seed of the noise, and of random parameters.
+    shape : tuple of int, optional
+        Channels, rows and columns. The field is centred on the streamer and the star together.
+    pixel : `~astropy.units.Quantity`, optional
+        Size of a pixel.
+    channel : `~astropy.units.Quantity`, optional
+        Width of a channel.
+    beam : tuple of `~astropy.units.Quantity`, optional
+        Major axis, minor axis (FWHM) and position angle of the beam.
+    width : `~astropy.units.Quantity`, optional
+        FWHM of the streamer across its path.
+    line_width : `~astropy.units.Quantity`, optional
+        FWHM of the line at each place, of all components.
+    snr : float, optional
+        Brightest voxel of the noise-free streamer, in units of the noise.
+    rms : `~astropy.units.Quantity`, optional
+        Noise of one voxel.
+    rest_frequency : `~astropy.units.Quantity`, optional
+        Rest frequency of the line.
+    brightness : dict, optional
+        Brightest voxel of each of ``"streamer"``, ``"envelope"``, ``"outflow"`` and ``"disk"``, in units of ``snr`` times
+        ``rms``; 0 leaves a component out. Those that are not named keep 1, 0.8, 0.6 and 1.5.
+    inc, pa : `~astropy.units.Quantity`, optional
+        Inclination and position angle of the axis of envelope, outflow and disk; by default those of the streamline.
+    disk_radius : `~astropy.units.Quantity`, optional
+        Outer radius of the disk, whose surface brightness goes with 1/r.
+    envelope_radius : `~astropy.units.Quantity`, optional
+        Radius of the sphere from which the envelope falls; at half of it the emission has faded to 1/e of what the density says.
+    outflow_length : `~astropy.units.Quantity`, optional
+        Height above the midplane at which the outflow has faded to 1/e.
+    outflow_opening : `~astropy.units.Quantity`, optional
+        Half opening angle of the outflow at that height.
+    outflow_speed : `~astropy.units.Quantity`, optional
+        Velocity of the outflow along its axis at that height.
+
+    Returns
+    -------
+    `SyntheticScene`
+
+    Raises
+    ------
+    ValueError
+        If a length or width is not positive, a component is unknown, or the parameters are not those of a streamline.
+
+    References
+    ----------
+    Mendoza, Tejeda & Nagel 2009, MNRAS 393, 579, doi:10.1111/j.1365-2966.2008.14210.x
+
+    Lee et al. 2000, ApJ 542, 925, doi:10.1086/317056
+
+    Examples
+    --------
+    >>> scene = make_scene(seed=3, shape=(40, 64, 64), snr=10)
+    >>> print(scene.components["streamer"].max() / scene.rms.value)
+    10.0
+    """
+    distance = check_distance(distance) * u.pc
+    lengths = {"disk_radius": disk_radius, "envelope_radius": envelope_radius, "outflow_length": outflow_length}
+    numbers = _positive(pixel=(pixel, u.arcsec), channel=(channel, u.km / u.s), rms=(rms, u.K), snr=(snr, u.one))
+    numbers |= _positive(zero=True, width=(width, u.arcsec), line_width=(line_width, u.km / u.s))
+    numbers |= _positive(outflow_speed=(outflow_speed, u.km / u.s), **{name: (value, u.au) for name, value in lengths.items()})
+    opening = quantity("outflow_opening", outflow_opening, u.deg)
+    if not 0 < opening.value < 90:
+        refuse("outflow_opening", "lie between 0 and 90 deg", outflow_opening, "It is half of the angle of the cone.")
+    brightness = _check_brightness(brightness)
+    if isinstance(params, str) and params == "random":
+        params = _random_truth(seed, shape, numbers, beam, distance)
+    truth = dict(TRUTH if params is None else params)
+    path = streamline(truth, distance=distance, n_points=400)
+    _, given = check_parameters({}, truth)
+    axis = {"inc": truth["inc"] if inc is None else inc, "pa": truth["pa"] if pa is None else pa}
+    seen_as = to_disk(**axis)
+    given |= {name: to_internal(name, value) for name, value in axis.items()}
+    field = _Field(path, star_position, shape, numbers, beam, rest_frequency, given["v_lsr"])
+    components = {}
+    for name, relative in brightness.items():
+        if not relative:
+            emission = np.zeros(shape)
+        elif name == "streamer":
+            emission = streamer_emission(path, field.axes, field.covariance, numbers)
+        else:
+            samples = _surroundings(name, given, numbers, opening.to_value(u.rad))
+            seen = protostar.on_the_sky(samples, given, distance.value)
+            emission = samples_emission(seen, field.axes, field.covariance, numbers)
+        # of a component outside the field nothing is seen
+        components[name] = emission * (relative * numbers["snr"] * numbers["rms"] / (emission.max() or 1))
+    model = sum(components.values())
+    disk = {
+        "mass": given["mass"] * u.Msun,
+        "inclination": seen_as["inclination"],
+        "position_angle": seen_as["pa_redshifted"],
+        "v_lsr": given["v_lsr"] * u.km / u.s,
+        "radius": numbers["disk_radius"] * u.au,
+    }
+    return SyntheticScene(field.cube(model, numbers, seed), model, truth, field.star, distance, rms, components, disk)
 
 
-def _emission(path, axes, beam_covariance, numbers):
-    """Noise-free emission, up to its scale."""
-    velocity, dec, ra = axes
-    covariance = beam_covariance + np.eye(2) * (numbers["width"] / FWHM) ** 2
-    inverse = np.linalg.inv(covariance)
-    # clouds weigh as much as the projected length that they stand for
-    length = np.hypot(np.gradient(path.ra.value), np.gradient(path.dec.value))
-    d_ra, d_dec = ra[None, :] - path.ra.value[:, None], dec[None, :] - path.dec.value[:, None]
-    exponent = (
-        inverse[0, 0] * d_ra[:, None, :] ** 2
-        + inverse[1, 1] * d_dec[:, :, None] ** 2
-        + 2 * inverse[0, 1] * d_ra[:, None, :] * d_dec[:, :, None]
-    )
-    images = length[:, None, None] * np.exp(-exponent / 2)
-    sigma = max(numbers["line_width"] / FWHM, 1e-6)
-    edge = (velocity[None, :] - path.velocity.value[:, None]) / (np.sqrt(2) * sigma)
-    half = numbers["channel"] / (2 * np.sqrt(2) * sigma)
-    from scipy.special import erf
-
-    spectra = erf(edge + half) - erf(edge - half)
-    return np.tensordot(spectra, images, axes=(0, 0))
+def _surroundings(name, given, numbers, opening):
+    """Samples of a component about the star of a streamline."""
+    if name == "disk":
+        return protostar.disk(mass=given["mass"], radius=numbers["disk_radius"])
+    if name == "outflow":
+        return protostar.outflow(length=numbers["outflow_length"], opening=opening, speed=numbers["outflow_speed"])
+    rotation, radius = rotation_name(given), numbers["envelope_radius"]
+    rc = float(mu_from(rotation, given[rotation], given["r0"], given["mass"]) * given["r0"])
+    if radius <= rc:
+        refuse("envelope_radius", "exceed the centrifugal radius of the streamline", f"{radius:g} au of {rc:g} au", "Enlarge it.")
+    return protostar.envelope(mass=given["mass"], rc=rc, radius=radius)
 
 
-def _noise(shape, pixel_covariance, seed):
-    """Gaussian noise of unit variance, correlated like the beam within a channel and independent between channels."""
-    n_v, n_y, n_x = shape
-    white = np.random.default_rng(seed).standard_normal((n_v, n_y, n_x))
-    # RA grows against the columns
-    covariance = pixel_covariance * np.array([[1, -1], [-1, 1]])
-    k_x, k_y = 2 * np.pi * np.fft.rfftfreq(n_x), 2 * np.pi * np.fft.fftfreq(n_y)
-    exponent = covariance[0, 0] * k_x[None, :] ** 2 + covariance[1, 1] * k_y[:, None] ** 2
-    exponent = exponent + 2 * covariance[0, 1] * k_x[None, :] * k_y[:, None]
-    kernel = np.exp(-exponent / 2)
-    smooth = np.fft.irfft2(np.fft.rfft2(white) * kernel, s=(n_y, n_x))
-    power = np.fft.irfft2(kernel**2, s=(n_y, n_x))[0, 0]
-    return smooth / np.sqrt(power)
+def _check_brightness(given):
+    """Brightness of every component, checked."""
+    if not isinstance(given, dict | None):
+        refuse("brightness", "be a dict of components", repr(given), "Write {'disk': 0} to leave out the disk.", TypeError)
+    for name, value in (given or {}).items():
+        if name not in BRIGHTNESS:
+            refuse("brightness", "name components of the scene only", repr(name), suggest(name, list(BRIGHTNESS)))
+        if not (is_number(value) and value >= 0):
+            refuse("brightness", "be numbers that are not negative", f"{value!r} for {name!r}", "0 leaves the component out.")
+    return BRIGHTNESS | (given or {})
+
+
+def _random_truth(seed, shape, numbers, beam, distance):
+    """Parameters of a streamline that is resolved, fits into the field and whose velocities fit into the channels."""
+    _check_shape(shape)
+    # not the numbers of the noise
+    rng = np.random.default_rng([seed, 1])
+    field = numbers["pixel"] * min(shape[1:])
+    band, beam = numbers["channel"] * shape[0], quantity("beam", beam[0], u.arcsec).value
+    for _ in range(MOST_TRIES):
+        r0, mass = field * distance.value * rng.uniform(0.25, 0.6), 10 ** rng.uniform(-0.3, 0.6)
+        cos, tilt = rng.uniform(-0.95, 0.95), rng.choice([-1, 1]) * rng.uniform(20, 70)
+        params = {
+            "r0": r0 * u.au,
+            "theta0": np.arccos(cos) * u.rad,
+            "phi0": rng.uniform(0, 360) * u.deg,
+            "v_r0": rng.uniform(0, 0.5) * np.sqrt(GM_SUN * mass / r0) * u.km / u.s,
+            "mu": rng.uniform(0.02, 0.2),
+            "mass": mass * u.Msun,
+            "inc": tilt * u.deg,
+            "pa": rng.uniform(0, 360) * u.deg,
+            "rmin": 50 * u.au,
+            "v_lsr": TRUTH["v_lsr"],
+        }
+        path = streamline(params, distance=distance, n_points=400)
+        extent = np.ptp([np.append(v.value, 0) for v in (path.ra, path.dec)], axis=1).max()
+        away = np.abs(path.velocity - params["v_lsr"]).max().value
+        if 4 * beam < extent < 0.8 * field and 0.1 * band < away < 0.45 * band:
+            return params
+    refuse("shape, pixel, channel, beam", "leave room for a random streamer", (shape, beam), "Enlarge the field or the band.")
 
 
 @named_keywords

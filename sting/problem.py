@@ -19,6 +19,9 @@ SMALLEST_MU = 1e-6
 #: What Adam does if it is not told otherwise, as in STING.
 ADAM = {"learning_rate": 0.005, "beta1": 0.9, "beta2": 0.999}
 
+#: Fraction of the loss by which it has to improve if that is to count. Adam oscillates; the others creep at the end.
+LEAST_GAIN = {"adam": 0.0, "lbfgs": 1e-9, "lm": 1e-7}
+
 #: Inverse width of the corners at the bounds, in units of the range between them, see `sting.core.transforms`.
 SHARPNESS = {"adam": 1e4, "lbfgs": 1e2, "lm": 1e6}
 
@@ -37,6 +40,7 @@ def _support(free, fixed, bounds, rotation, matching, optimizer):
     support["sharpness"] = np.full(n, SHARPNESS[optimizer])
     support["projected"] = np.full(n, float(optimizer != "lbfgs"))
     support["inset"] = np.full(n, INSET[matching])
+    support["reciprocal"] = np.array([float(name == "r0") for name in MODEL_PARAMETERS])
     is_free, values = np.zeros(n), np.zeros(n)
     for i, core_name in enumerate(MODEL_PARAMETERS):
         name = rotation if core_name == "mu" else core_name
@@ -219,16 +223,14 @@ def state_fit(
     for name in ("beta1", "beta2"):
         if not (np.isscalar(of_adam[name]) and 0 <= of_adam[name] < 1):
             refuse(name, "lie in [0, 1)", repr(of_adam[name]), "Leave it out for the default.")
-    # Adam oscillates; the others improve by ever smaller amounts, and stop when the gain is below what matters
-    is_adam = optimizer == "adam"
     options = {name: np.float64(value) for name, value in of_adam.items()} | {
         "n_epochs": np.int64(n_epochs),
         "loss_threshold": np.float64(-np.inf if loss_threshold is None else loss_threshold),
         "loss_threshold_epochs": np.int64(loss_threshold_epochs),
         "gradient_tol": np.float64(0.0 if gradient_tol is None else gradient_tol),
         "gradient_tol_epochs": np.int64(gradient_tol_epochs),
-        "patience": np.int64(early_stopping_patience if is_adam else min(early_stopping_patience, 10)),
-        "loss_rtol": np.float64(0.0 if is_adam else 1e-9),
+        "patience": np.int64(early_stopping_patience if optimizer == "adam" else min(early_stopping_patience, 10)),
+        "loss_rtol": np.float64(LEAST_GAIN[optimizer]),
     }
     return *model, options
 

@@ -27,7 +27,7 @@ FIRST_DAMPING, LEAST_DAMPING = 1e-2, 1e-7
 #: What ``ended`` says of a descent: it goes on, it ended in a minimum, or it ended elsewhere.
 RUNNING, CONVERGED, LOST = 0.0, 1.0, 2.0
 
-#: Longest step in a coordinate: a third of the range between two bounds, or of a radian.
+#: Longest step in a coordinate: a third of the range between two bounds, or of a radian; of r0, of its inverse.
 LONGEST_STEP = 0.3
 
 #: Curvature, in units of the largest one, below which a coordinate stays.
@@ -93,15 +93,26 @@ def step(centre, support):
     """Damped step of Gauss and Newton within the bounds; what is fixed, or held by a bound, stays."""
     x, gradient, curvature = centre["x"], centre["gradient"], centre["curvature"]
     low, high = limits(support)
+    # of r0 the inverse takes the steps: along orbits that the data hardly tell apart the others follow it on a straight line
+    bend = support["reciprocal"] / (x + support["offset"] / support["scale"])
+    unit = jnp.where(bend > 0, bend, 1.0)
     diagonal = jnp.diag(curvature)
-    matrix = curvature + jnp.diag(centre["damping"] * diagonal + NO_CURVATURE * jnp.max(diagonal) + 1e-30)
+    matrix = curvature + jnp.diag(centre["damping"] * diagonal + NO_CURVATURE * unit**2 * jnp.max(diagonal) + 1e-30)
     moves = ~(((x <= low) & (gradient > 0)) | ((x >= high) & (gradient < 0)))
     change = -_solve(matrix, gradient, moves)
     # what would leave the bounds, or runs away along what the data hardly know, goes as far as it may; the others go along
-    least, most = jnp.maximum(low - x, -LONGEST_STEP), jnp.minimum(high - x, LONGEST_STEP)
+    longest = LONGEST_STEP / unit
+    least, most = jnp.maximum(_straight(low - x, bend), -longest), jnp.minimum(_straight(high - x, bend), longest)
     short = (change >= least) & (change <= most)
-    longest = jnp.where(short, 0.0, jnp.clip(change, least, most))
-    return longest + jnp.clip(-_solve(matrix, gradient + curvature @ longest, moves & short), least, most)
+    edge = jnp.where(short, 0.0, jnp.clip(change, least, most))
+    change = edge + jnp.clip(-_solve(matrix, gradient + curvature @ edge, moves & short), least, most)
+    return change / (1 - bend * change)
+
+
+def _straight(change, bend):
+    """The step in coordinates, in which the inverse of a reciprocal one is straight, that comes to a ``change``."""
+    change = jnp.clip(change, -1e12, 1e12)
+    return jnp.where(bend * change > -1, change / (1 + bend * change), -jnp.inf)
 
 
 def _solve(matrix, vector, moves):

@@ -177,7 +177,8 @@ class TestDescends:
         assert state["best"]["loss"] == rows[best, LOSS]
         np.testing.assert_array_equal(state["best"]["x"], rows[best, X])
         np.testing.assert_allclose(rows[:, PARTS].sum(axis=1), rows[:, LOSS], rtol=1e-12)
-        assert (rows[:, GRADIENT] > 0).all()
+        # without noise the truth itself may be met, where both are nothing
+        np.testing.assert_array_equal(rows[:, GRADIENT] > 0, rows[:, LOSS] > 0)
 
     def test_a_start_from_rest_moves(self, optimizer, fit, truth):
         problem, settings, x = fit(optimizer, free=("v_r0",), v_r0=0.0)

@@ -63,7 +63,8 @@ def match_nearest(path: Path, points: Points, sigma: Points) -> Points:
     its derivative is that of the implicit function theorem, so that the gradient of the loss is exact.
     """
     weight = 1 / sigma**2
-    u, curvature = jax.lax.stop_gradient(nearest(path, points, weight))
+    # of what goes in, not only of what comes out, lest the derivatives of the search are traced and compiled
+    u, curvature = nearest(*jax.lax.stop_gradient((path, points, weight)))
     model, tangent, _ = observe(path, u * path["w_end"])
     slope = path["w_end"] * jnp.sum((model - points) * tangent * weight, axis=-1)
     moves = (u > 0) & (u < 1) & (curvature > 0)

@@ -17,8 +17,11 @@ from environments import HERE, STING, child, cores, load, make_parser, make_stin
 
 LARGE, MEDIUM, QUICK = (1000, 1400, 1430), (250, 700, 714), (250, 350, 357)  # 8.0, 0.5 and 0.12 GB
 TINY = (50, 160, 157)  # 5 MB
-#: Memory that STING takes, in units of the cube, with some to spare.
-TAKES = 7
+#: Memory that STING takes, in units of the cube, with some to spare; and the most voxels of a cut of which spectral-cube, as STING
+#: calls it, computes the noise.
+TAKES, MOST_VOXELS = 7, 10**8
+#: Part of the channels that a cut by velocity alone keeps.
+KEPT = 0.6
 SCENE = (100, 280, 280)  # channels, rows and columns that the streamer is in, at the most
 NOISE = 0.03  # K, as in extraction_workload.py
 READINGS = {"reading the FITS file": {"kind": "read file"}, "reading through spectral-cube": {"kind": "read cube"}}
@@ -78,7 +81,8 @@ def window_of(shape, size):
 def largest_for_sting():
     """Shape of the largest cube, of 1000 x 1000 pixels, that STING can hold in the memory that is free."""
     free = int(Path("/proc/meminfo").read_text().split("MemAvailable:")[1].split()[0]) * 1024
-    return max(SCENE[0], free // TAKES // (4 * 1000 * 1000)), 1000, 1000
+    channels = min(free // TAKES // 4, int((MOST_VOXELS - 1) / KEPT)) // 1000**2
+    return max(SCENE[0], channels), 1000, 1000
 
 
 def run_all(cases, n_runs):
@@ -119,7 +123,7 @@ def compare_with_reading(folder, shape, n_runs):
     say(f"making a cube of {4 * np.prod(shape) / 1e9:.1f} GB ...")
     make_cube(path, shape)
     window = window_of(shape, [min(n, part) for n, part in zip(shape, (100, 300, 300), strict=True)])
-    generous = window_of(shape, (shape[0] * 6 // 10, *shape[1:]))
+    generous = window_of(shape, (int(shape[0] * KEPT), *shape[1:]))
     for region, part in ((True, window), (False, generous)):
         n_voxels = np.prod([stop - start for start, stop in part])
         rows = run_all(tasks(path, part, region), n_runs)
@@ -132,7 +136,7 @@ def compare_with_sting(folder, shape, n_runs, python):
     """Table of both packages on a cube that STING can hold."""
     path = folder / "shared.fits"
     make_cube(path, shape)
-    task = {"path": str(path), "window": window_of(shape, (shape[0] * 6 // 10, *shape[1:]))}
+    task = {"path": str(path), "window": window_of(shape, (int(shape[0] * KEPT), *shape[1:]))}
     cases = {"reading the FITS file": ("ours", sys.executable, task | {"kind": "read file"})}
     cases |= {"ours": ("ours", sys.executable, task | {"kind": "cut"}), STING: ("sting", python, task | {"kind": "cut"})}
     size = f"{4 * np.prod(shape) / 1e6:.0f} MB"

@@ -16,6 +16,7 @@ _MODULES = (
     "explorer",
     "extract_streamline",
     "gradient_descent",
+    "isolate",
     "joint",
     "noise",
     "outputs",

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from astropy import constants
-from astropy import units as u
 from astropy.stats import mad_std
 from tqdm.auto import tqdm
 
@@ -38,6 +37,12 @@ TILES, UNEVEN = 4, 1.5
 
 #: Fewest pixels of a side of such a part.
 SMALLEST_TILE = 8
+
+#: Side (pixels) of the squares over which a map of the noise is smoothed.
+SMOOTHED = 7
+
+#: Typical chi2 per degree of freedom beyond which the noise cannot be what it is taken for.
+CHI2_RANGE = 0.8, 1.25
 
 #: The eight neighbours of a pixel: rows and columns to them.
 NEIGHBOURS = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if (dy, dx) != (0, 0)]
@@ -111,7 +116,7 @@ def decompose(
 
     Returns
     -------
-    `~sting.isolate.components.Components`
+    `~sting.isolate.Components`
         Empty, with a warning, if there is no line.
 
     Raises
@@ -193,7 +198,7 @@ class _Work:
 def _prepare(cube, max_components, snr_min, line_snr_min, rms, mask, region, sigma_max, star_position):
     """Check all that a user gives, and put together what is asked for."""
     cube = to_velocity(cube)
-    n_z, *sky = cube.shape
+    n_z = cube.shape[0]
     if n_z < FEWEST_CHANNELS:
         cure = "Decompose a cube with more channels."
         refuse("cube", f"have at least {FEWEST_CHANNELS} channels for Gaussians to be fitted to", f"{n_z}", cure)
@@ -281,10 +286,19 @@ def _noise(cube, notes):
     if len(tiles) > 1 and max(tiles) > UNEVEN * min(tiles):
         notes.append(
             f"The noise of parts of the image differs by a factor of {max(tiles) / min(tiles):.2g}: each pixel has its own, "
-            "estimated from its own channels. Give rms as a map if you know it better."
+            f"the mean of the estimates of {SMOOTHED} x {SMOOTHED} pixels around it. Give rms as a map if you know it better."
         )
-        return estimate_rms(cube, per_pixel=True).value
+        return _smooth(estimate_rms(cube, per_pixel=True).value)
     return found.rms
+
+
+def _smooth(noise):
+    """Means of a map over squares: the channels of one pixel tell its noise to a tenth only, and too little noise has lines."""
+    from scipy.ndimage import uniform_filter
+
+    known = np.isfinite(noise)
+    total, share = (uniform_filter(values, SMOOTHED, mode="constant") for values in (np.where(known, noise, 0.0), 1.0 * known))
+    return np.where(known, total / np.maximum(share, 1e-9), np.nan)
 
 
 def _noise_of_tiles(cube):
@@ -456,6 +470,13 @@ def _say(work, n_spectra, width):
     if why is not None and not work.stopped:
         work.notes.append(f"There is no component: {why}.")
         warn(work.notes[-1])
+    freedom = np.maximum(work.best["n_values"] - 3 * work.best["n"], 1)[work.fitted]
+    chi2 = float(np.median(work.best["loss"][work.fitted] / freedom)) if n_spectra else 1.0
+    if not CHI2_RANGE[0] < chi2 < CHI2_RANGE[1]:
+        work.notes.append(
+            f"Chi2 per degree of freedom is {chi2:.2g} in a typical spectrum: check rms, for example by "
+            "estimate_rms(cube, line_free=...), which looks at channels without a line."
+        )
     if n_wide := int(np.sum(width > 0.999 * work.rules.bounds[1, 2])):
         work.notes.append(
             f"{n_wide} components are as wide as sigma_max: a continuum that was not subtracted, or wings wider than that."

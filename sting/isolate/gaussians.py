@@ -46,7 +46,7 @@ Spectrum = Float[Array, " n"]
 
 
 def basis(fit: Fit, spectrum: Spectrum, x: Spectrum):
-    """What the derivatives of a model are made of: g, g u and g u^2 of each component, u = (x - centroid) / width, g = e^(-u^2/2).
+    """What derivatives are made of: g, g u and g u^2 of each component, with u = (x - centroid) / width and g = exp(-u^2 / 2).
 
     Parameters
     ----------
@@ -277,8 +277,9 @@ def errors_of(curvature):
     safe = np.where(known, scale, 1.0)
     matrix = curvature / (safe[:, :, None] * safe[:, None, :])
     # parameters that cannot be told from each other get large errors, and not an exception
-    matrix = np.where(known[:, :, None] & known[:, None, :], matrix, 0.0) + np.eye(matrix.shape[-1]) * np.where(
-        known, 1e-12, 1.0
-    )[:, None, :]
+    matrix = (
+        np.where(known[:, :, None] & known[:, None, :], matrix, 0.0)
+        + np.eye(matrix.shape[-1]) * np.where(known, 1e-12, 1.0)[:, None, :]
+    )
     variance = np.einsum("mii->mi", np.linalg.inv(matrix))
     return np.where(known, np.sqrt(np.maximum(variance, 0.0)) / safe, np.inf).reshape(len(curvature), curvature.shape[1] // 3, 3)

@@ -104,12 +104,17 @@ def split(fits):
     return found
 
 
-def _lower(one, other):
-    """Of two sets of fits the better one of each spectrum."""
-    first = one["loss"] <= other["loss"]
-    return {
-        name: np.where(first.reshape(-1, *[1] * (value.ndim - 1)), value, other[name]) for name, value in one.items()
-    }
+def _improve(found, rows, others):
+    """Take other fits of some rows where chi2 is lower."""
+    lower = others["loss"] < found["loss"][rows]
+    for name, value in others.items():
+        found[name][rows[lower]] = value[lower]
+
+
+def is_poor(loss, n_values, n_components):
+    """Whether chi2 of each fit lies well above what noise gives."""
+    freedom = np.maximum(n_values - 3 * n_components, 1)
+    return loss > freedom + POOR * np.sqrt(2 * freedom)
 
 
 def grow(spectra, rules):
@@ -142,21 +147,21 @@ def grow(spectra, rules):
         live, left, fits, seeds = live[tried], left[tried], fits[tried], seeds[tried]
         if not len(live):
             break
+        n_values, before = best["n_values"][live], cost(best["loss"][live], n - 1, best["n_values"][live], rules)
+
+        def is_better(found, n=n, n_values=n_values, before=before):
+            return (cost(found["loss"], n, n_values, rules) < before) & are_significant(found, rules)
+
         found = fit_all(np.concatenate([fits, seeds[:, None]], axis=1), left, rules.x, rules.bounds)
+        kept = is_better(found)
         if n > 1:
-            found = _lower(found, fit_all(split(fits), left, rules.x, rules.bounds))
-        n_values = best["n_values"][live]
-        lower = cost(found["loss"], n, n_values, rules) < cost(best["loss"][live], n - 1, n_values, rules)
-        kept = lower & are_significant(found, rules)
+            again = np.flatnonzero(~kept | is_poor(found["loss"], n_values, n))
+            if len(again):
+                _improve(found, again, fit_all(split(fits[again]), left[again], rules.x, rules.bounds))
+                kept = is_better(found)
         live = live[kept]
         _keep(best, live, {name: value[kept] for name, value in found.items()})
     return best
-
-
-def is_poor(best):
-    """Whether chi2 of each fit lies well above what noise gives."""
-    freedom = np.maximum(best["n_values"] - 3 * best["n"], 1)
-    return best["loss"] > freedom + POOR * np.sqrt(2 * freedom)
 
 
 def adopt(spectra, best, others, rules):
@@ -184,7 +189,7 @@ def adopt(spectra, best, others, rules):
     numbers, components = others
     changed = np.zeros(len(spectra), bool)
     for n in range(1, rules.max_components + 1):
-        may_help = (best["n"] < n) | is_poor(best)
+        may_help = (best["n"] < n) | is_poor(best["loss"], best["n_values"], best["n"])
         rows, which = np.nonzero((numbers == n) & may_help[:, None])
         if not len(rows):
             continue

@@ -94,7 +94,7 @@ def decompose(
     line_snr_min : float, optional
         Smallest signal to noise of a component as a whole: a line that stands alone raises chi2 by the square of it if it is left
         out. It is the amplitude times (1.77 sigma / channel)^(1/2), in units of the noise. With 5 and 160 channels of noise, 2 of
-        10,000 spectra without a line have a component; with 4, about 1 of 50.
+        10,000 spectra without a line have a component; with 4, about 1 of 80.
     rms : `~astropy.units.Quantity`, optional
         The noise, a number or a map (ny, nx), NaN for pixels to leave out. By default `~sting.noise.estimate_rms`: one number, or
         a map where the noise of 16 parts of the image differs by more than a factor of 1.5. Lines that fill a large part of the

@@ -1,4 +1,4 @@
-"""Time of a Gaussian decomposition beside astropy.modeling and pyspeckit on the same spectra, and memory of one of 100,000 spectra.
+"""Time of a Gaussian decomposition beside astropy.modeling and pyspeckit on the same spectra, and memory for 100,000 spectra.
 
 The peers fit one spectrum after the other with one, two and three Gaussians, from the starts that the residual gives, and AICc
 chooses. The tables go to standard output, progress to standard error. See README.md beside this file.
@@ -191,7 +191,7 @@ def agreement(folder, peer, truth):
 def main():
     """Run all and print."""
     parser = make_parser(__doc__, runs=3, peers=True)
-    parser.add_argument("--spectra", type=int, default=400, help="spectra that the peers fit too (default: 400)")
+    parser.add_argument("--spectra", type=int, default=2000, help="spectra that the peers fit too (default: 2000)")
     parser.add_argument("--pyspeckit", action="store_true", help="run pyspeckit as well, in an environment of its own")
     parser.add_argument("--child", nargs=2, metavar=("SIDE", "FILE"), help="one process of the benchmark, for its own use")
     arguments = read(parser)
@@ -248,9 +248,8 @@ def large(folder, shape):
     found = json.loads(child("ours", [sys.executable, HERE / "decompose.py", "--child", "large", path]))
     row = [found["spectra"], found["components"], digits(found["seconds"]), digits(found["peak"])]
     print(markdown(["spectra", "components", "time (s)", "peak memory (GB)"], [row], n_text=0))
-    print(
-        f"\nA file of {path.stat().st_size / 1e9:.2g} GB, with the pass over the neighbours. {cores()} cores, load average {load()}."
-    )
+    size = f"A file of {path.stat().st_size / 1e9:.2g} GB, with the pass over the neighbours."
+    print(f"\n{size} {cores()} cores, load average {load()}.")
 
 
 if __name__ == "__main__":

@@ -26,8 +26,8 @@ __all__ = ["decompose"]
 #: Fewest channels with a value in which a Gaussian is looked for.
 FEWEST_CHANNELS = 8
 
-#: Spectra that one thread works on before the next ones are given to it.
-BATCH = 1024
+#: Most spectra that one thread works on before it gets the next ones, and how many at least even if another one is idle then.
+BATCH, SMALLEST_BATCH = 2048, 256
 
 #: Passes over the image in which spectra learn from their neighbours.
 PASSES = 3
@@ -178,16 +178,17 @@ class _Work:
         self.best, self.fitted = empty(n_pixels, self.rules), np.zeros(n_pixels, bool)
 
     def spectra(self, wanted):
-        """Yield the numbers of some pixels (bool, (ny, nx)) and their spectra in units of the noise, up to `BATCH` at a time."""
+        """Yield the numbers of some pixels (bool, (ny, nx)) and their spectra in units of the noise, a batch at a time."""
         n_z, _, n_x = self.cube.shape
+        batch = min(BATCH, max(SMALLEST_BATCH, int(wanted.sum()) // (2 * _n_cores())))
         for view in columns(self.cube):
             y, x = np.nonzero(wanted[view[1:]])
             if not len(y):
                 continue
             # one by one: the bar of all the spectra is enough
             ((_, values),) = read(self.cube, [view])
-            for begin_at in range(0, len(y), BATCH):
-                some = slice(begin_at, begin_at + BATCH)
+            for begin_at in range(0, len(y), batch):
+                some = slice(begin_at, begin_at + batch)
                 pixels = (y[some] + view[1].start) * n_x + x[some] + view[2].start
                 found = np.full((len(pixels), len(self.rules.x)), np.nan)
                 found[:, :n_z] = values[:, y[some], x[some]].T / self.rms.ravel()[pixels, None]
@@ -330,7 +331,8 @@ def _make_programs(rules):
         if programs < rules.max_components:
             in_chunks(strongest, (fits, spectra), rules.x, rules.filters)
         if programs:
-            fit_all(fits, spectra, rules.x, rules.bounds)
+            # given up at once
+            fit_all(fits, spectra, rules.x, rules.bounds, np.full(CHUNK, -np.inf))
             in_chunks(adapt, (fits, spectra), rules.x)
 
 

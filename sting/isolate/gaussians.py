@@ -26,6 +26,9 @@ CHANNELS_ROUND, FILTERS_ROUND = 32, 128
 #: Iterations between two looks at which fits go on, and of a fit in all.
 ITERATIONS, MOST_ITERATIONS = 5, 60
 
+#: How far above its goal chi2 may be after each of the first rounds of `ITERATIONS`; what is farther is given up.
+PATIENCE = 20.0, 5.0, 2.0, 1.0
+
 #: A fit has converged where the next step promises to lower half of chi2 by less than this, or this fraction of it.
 LEAST_GAIN, LEAST_FRACTION = 1e-3, 1e-9
 
@@ -241,8 +244,10 @@ def in_chunks(function, arrays, *shared):
     return jax.tree.map(lambda *parts: np.concatenate(parts), *found)
 
 
-def fit_all(fits, spectra, x, bounds):
+def fit_all(fits, spectra, x, bounds, goal=None):
     """Fit each spectrum from where its fit starts.
+
+    With a goal, fits that will hardly reach it are given up: a component too many lies in a long flat valley of chi2.
 
     Parameters
     ----------
@@ -254,6 +259,8 @@ def fit_all(fits, spectra, x, bounds):
         Velocities, in channels.
     bounds : `~numpy.ndarray`
         Smallest and largest amplitude, centroid and width, (2, 3).
+    goal : `~numpy.ndarray`, optional
+        Chi2 of each above which its fit is of no use, (m,).
 
     Returns
     -------
@@ -261,12 +268,15 @@ def fit_all(fits, spectra, x, bounds):
         ``fit`` (m, k, 3), ``loss`` (chi2, (m,)) and ``curvature`` (m, 3k, 3k) of each.
     """
     state = in_chunks(begin, (fits, spectra), x, bounds)
-    left = np.arange(len(fits))
+    left, number = np.arange(len(fits)), 0
     while len(left):
         now = in_chunks(go_on, ({name: value[left] for name, value in state.items()}, spectra[left]), x, bounds)
         for name, value in now.items():
             state[name][left] = value
-        left = left[now["ended"] == RUNNING]
+        going = now["ended"] == RUNNING
+        if goal is not None:
+            going &= now["loss"] < goal[left] + PATIENCE[min(number, len(PATIENCE) - 1)]
+        left, number = left[going], number + 1
     return {name: state[name] for name in ("fit", "loss", "curvature")}
 
 

@@ -46,7 +46,7 @@ def aicc(loss, n_components, n_values):
 
 def cost(loss, n_components, n_values, rules):
     """What the number of components is chosen by: AICc, but at least the square of the least line for each component."""
-    price = np.zeros(np.shape(loss))
+    price = np.zeros(np.shape(n_values))
     for n in range(1, rules.max_components + 1):
         with np.errstate(invalid="ignore"):
             more = aicc(0.0, n, n_values) - aicc(0.0, n - 1, n_values)
@@ -147,18 +147,16 @@ def grow(spectra, rules):
         live, left, fits, seeds = live[tried], left[tried], fits[tried], seeds[tried]
         if not len(live):
             break
-        n_values, before = best["n_values"][live], cost(best["loss"][live], n - 1, best["n_values"][live], rules)
-
-        def is_better(found, n=n, n_values=n_values, before=before):
-            return (cost(found["loss"], n, n_values, rules) < before) & are_significant(found, rules)
-
-        found = fit_all(np.concatenate([fits, seeds[:, None]], axis=1), left, rules.x, rules.bounds)
-        kept = is_better(found)
+        n_values = best["n_values"][live]
+        # chi2 that one more component must lead to
+        goal = cost(best["loss"][live], n - 1, n_values, rules) - cost(0.0, n, n_values, rules)
+        found = fit_all(np.concatenate([fits, seeds[:, None]], axis=1), left, rules.x, rules.bounds, goal)
         if n > 1:
-            again = np.flatnonzero(~kept | is_poor(found["loss"], n_values, n))
+            again = np.flatnonzero((found["loss"] >= goal) | is_poor(found["loss"], n_values, n))
             if len(again):
-                _improve(found, again, fit_all(split(fits[again]), left[again], rules.x, rules.bounds))
-                kept = is_better(found)
+                least = np.minimum(goal, found["loss"])[again]
+                _improve(found, again, fit_all(split(fits[again]), left[again], rules.x, rules.bounds, least))
+        kept = (found["loss"] < goal) & are_significant(found, rules)
         live = live[kept]
         _keep(best, live, {name: value[kept] for name, value in found.items()})
     return best
@@ -197,10 +195,10 @@ def adopt(spectra, best, others, rules):
         # the best of each spectrum comes first
         order = np.lexsort((loss, rows))
         rows, first = np.unique(rows[order], return_index=True)
-        found = fit_all(fits[order][first], spectra[rows], rules.x, rules.bounds)
         n_values = best["n_values"][rows]
-        before = cost(best["loss"][rows], best["n"][rows], n_values, rules)
-        kept = (cost(found["loss"], n, n_values, rules) < before - BETTER) & are_significant(found, rules)
+        goal = cost(best["loss"][rows], best["n"][rows], n_values, rules) - cost(0.0, n, n_values, rules) - BETTER
+        found = fit_all(fits[order][first], spectra[rows], rules.x, rules.bounds, goal)
+        kept = (found["loss"] < goal) & are_significant(found, rules)
         _keep(best, rows[kept], {name: value[kept] for name, value in found.items()})
         changed[rows[kept]] = True
     return changed

@@ -161,19 +161,21 @@ def strongest(fits: Float[Array, "m k 3"], spectra: Float[Array, "m n"], x: Spec
     Nothing but its amplitude is fitted, and the components that are there stay: the fit of all lowers chi2 by more.
     """
     residuals = jax.vmap(lambda fit, one: residual_of(fit, one, basis(fit, one, x)))(fits, spectra)
-    projection = residuals @ filters["shape"]
-    known = (~jnp.isnan(spectra)).astype(residuals.dtype)
+    # single precision will do: what is found here is where a fit starts
+    shape = filters["shape"]
+    projection = residuals.astype(shape.dtype) @ shape
+    known = (~jnp.isnan(spectra)).astype(shape.dtype)
     norm = jax.lax.cond(
         jnp.sum(known) < len(known) * filters["n_channels"],
-        lambda: known @ filters["shape"] ** 2,
-        lambda: jnp.broadcast_to(jnp.sum(filters["shape"] ** 2, axis=0), projection.shape),
+        lambda: known @ shape**2,
+        lambda: jnp.broadcast_to(jnp.sum(shape**2, axis=0), projection.shape),
     )
     # of a line most of which lies where the spectrum has no value, nothing is known
-    seen = norm > 0.5 * filters["norm"]
-    gain = jnp.where(seen & (projection > 0), projection**2 / jnp.where(seen, norm, 1.0), 0.0)
-    best = jnp.argmax(gain, axis=1)
-    height, gain = [jnp.take_along_axis(of, best[:, None], axis=1)[:, 0] for of in (projection / jnp.maximum(norm, 1e-30), gain)]
-    return jnp.stack([height, filters["centroid"][best], filters["width"][best]], axis=1), gain
+    score = jnp.where(norm > filters["least_norm"], projection * jax.lax.rsqrt(jnp.maximum(norm, 1e-30)), 0.0)
+    best = jnp.argmax(score, axis=1)
+    score, norm = [jnp.take_along_axis(of, best[:, None], axis=1)[:, 0].astype(fits.dtype) for of in (score, norm)]
+    height = score / jnp.sqrt(jnp.maximum(norm, 1e-30))
+    return jnp.stack([height, filters["centroid"][best], filters["width"][best]], axis=1), jnp.maximum(score, 0.0) ** 2
 
 
 @program(static=())
@@ -216,8 +218,8 @@ def make_filters(x, narrowest, widest, n_channels):
     more = -len(width) % FILTERS_ROUND
     # a filter of nothing is never seen
     return {
-        "shape": np.pad(shape, [(0, 0), (0, more)]),
-        "norm": np.pad(np.sqrt(np.pi) * width, (0, more), constant_values=1.0),
+        "shape": np.pad(shape, [(0, 0), (0, more)]).astype(np.float32),
+        "least_norm": np.pad(0.5 * np.sqrt(np.pi) * width, (0, more), constant_values=1.0).astype(np.float32),
         "centroid": np.pad(centroid, (0, more)),
         "width": np.pad(width, (0, more), constant_values=1.0),
         "n_channels": np.float64(n_channels),

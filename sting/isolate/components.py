@@ -1,6 +1,7 @@
 """What a decomposition returns, `Components`: a table of Gaussians, and the cubes, maps and files that are made of it."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from astropy import units as u
@@ -11,7 +12,7 @@ from astropy.wcs import WCS
 from sting.cubes import KMS, open_cube, star_of, to_velocity
 from sting.files import as_path, existing_file, reading, whole_file
 from sting.messages import named_keywords, refuse
-from sting.voxels import BLOCK, columns, is_chunked, read
+from sting.voxels import columns, is_chunked, read
 
 __all__ = ["Components"]
 
@@ -103,6 +104,7 @@ class Components:
     def _pixels(self):
         return np.asarray(self.table["y"]) * self.meta["shape"][2] + np.asarray(self.table["x"])
 
+    @cached_property
     def _ranks(self):
         """Number of each component in its spectrum, from 0."""
         _, first, count = np.unique(self._pixels(), return_index=True, return_counts=True)
@@ -187,11 +189,7 @@ class Components:
         True
         """
 
-        def residual(cube, view, model):
-            (_, values), *_ = read(cube, [view])
-            return values - model
-
-        return self._made(self._cube(cube), residual)
+        return self._made(self._cube(cube), lambda cube, view, model: _values(cube, view) - model)
 
     def _made(self, cube, make):
         """A cube of what is made of each part of the cube and of the model."""
@@ -203,8 +201,7 @@ class Components:
         def part(view):
             return make(cube, view, factor * self._model(velocity, view)).astype(kind)
 
-        # a row of the cube's own at least, whatever its chunks
-        views = columns(cube, BLOCK)
+        views = columns(cube)
         if not is_chunked(cube):
             data = np.empty(cube.shape, kind)
             for view in views:
@@ -229,13 +226,14 @@ class Components:
         table, (low, high) = self.table, np.searchsorted(self.table["y"], [rows.start, rows.stop])
         x = np.asarray(table["x"])[low:high]
         here = np.flatnonzero((x >= columns_.start) & (x < columns_.stop)) + low
-        ranks, model = self._ranks()[here], np.zeros((len(velocity), rows.stop - rows.start, columns_.stop - columns_.start))
+        ranks, model = self._ranks[here], np.zeros((len(velocity), rows.stop - rows.start, columns_.stop - columns_.start))
         for rank in range(ranks.max(initial=-1) + 1):
             # no pixel twice
-            some = table[here[ranks == rank]]
-            distance = (velocity[:, None] - some["velocity"].to_value(KMS)) / some["sigma"].to_value(KMS)
+            some = here[ranks == rank]
+            amplitude, centroid, sigma = (table[name].value[some] for name in ("amplitude", "velocity", "sigma"))
+            distance = (velocity[:, None] - centroid) / sigma
             shape = np.where(np.abs(distance) < FARTHEST, np.exp(-0.5 * distance**2), 0.0)
-            model[:, some["y"] - rows.start, some["x"] - columns_.start] += some["amplitude"].value * shape
+            model[:, table["y"][some] - rows.start, table["x"][some] - columns_.start] += amplitude * shape
         return model
 
     @named_keywords
@@ -247,7 +245,8 @@ class Components:
         ``*.fits`` is what ``pyspeckit.Cube.write_fit`` writes and ``load_model_fit`` reads (with ``npars=3`` and ``npeaks`` the
         largest number of components): one plane for each parameter of each component, in the order of their velocities, then
         one for each error; ``PLANEi`` names them, ``FITTYPE`` is ``gaussian``. Velocities and widths are in km/s, as the axis of
-        that cube must be: ``cube.xarr.convert_to_unit("km/s")``. What a pixel does not have is 0.
+        that cube must be: ``cube.xarr.convert_to_unit("km/s")``. What a pixel does not have is 0, and pyspeckit makes a model of
+        those pixels only that have all components.
 
         Parameters
         ----------
@@ -295,7 +294,7 @@ class Components:
         """Maps of all parameters and their errors."""
         if not len(self):
             refuse("components", "hold a component", "none", "Write the empty table as .ecsv.")
-        ranks, shape = self._ranks(), tuple(self.meta["shape"][1:])
+        ranks, shape = self._ranks, tuple(self.meta["shape"][1:])
         n = ranks.max() + 1
         planes = np.zeros((2, n, 3, *shape), np.float32)
         for k, column in enumerate(PYSPECKIT.values()):
@@ -357,8 +356,26 @@ def _checked(table):
     return make_table({name: getattr(table[name], "value", table[name]) for name in COLUMNS}, dict(table.meta))
 
 
+def _values(cube, view):
+    """Values of a part of a cube."""
+    ((_, values),) = read(cube, [view])
+    return values
+
+
 def make_table(values, meta):
-    """The table of `Components` from its columns as plain arrays, in the units of `COLUMNS`."""
+    """Make the table of `Components` from plain arrays.
+
+    Parameters
+    ----------
+    values : dict of `~numpy.ndarray`
+        Its columns, in the units of `COLUMNS`.
+    meta : dict
+        Its meta, which holds the ``unit`` of the cube.
+
+    Returns
+    -------
+    `~astropy.table.QTable`
+    """
     unit, table = u.Unit(meta["unit"]), QTable(meta=meta)
     for name, of in COLUMNS.items():
         column = np.asarray(values[name], int if name in WHOLE else float)

@@ -133,6 +133,14 @@ class TestBatchedFit:
         assert (fit >= r.bounds[0]).all()
         assert (fit <= r.bounds[1]).all()
 
+    @pytest.mark.parametrize("scale", [1e2, 1e5, 1e8])
+    def test_lines_without_noise_are_found_exactly(self, double, scale):
+        lines = np.array([[[scale, 70.3, 3.0], [scale / 2, 90.0, 4.0]]])
+        best = growth.grow(shapes(lines), rules())
+        assert best["n"][0] == 2
+        fit = best["fit"][0, :2]
+        assert fit[np.argsort(fit[:, 1])] == pytest.approx(lines[0], rel=1e-3)
+
     def test_errors_of_what_is_not_known_are_infinite(self):
         curvature = np.diag([4.0, 0.0, 1.0])[None]
         assert g.errors_of(curvature) == pytest.approx(np.array([[[0.5, np.inf, 1.0]]]))

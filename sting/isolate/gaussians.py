@@ -32,9 +32,6 @@ PATIENCE = 20.0, 5.0, 2.0, 1.0
 #: A fit has converged where the next step promises to lower half of chi2 by less than this, or this fraction of it.
 LEAST_GAIN, LEAST_FRACTION = 1e-3, 1e-9
 
-#: Curvature, in units of the largest one, below which a parameter stays.
-NO_CURVATURE = 1e-12
-
 #: Longest step of a centroid, in units of the width, and largest ratio of two successive widths.
 LONGEST_STEP, LARGEST_RATIO = 1.5, 2.0
 
@@ -100,7 +97,7 @@ def step(state, bounds):
     place, (low, high) = fit.ravel(), limits_of(fit, bounds)
     diagonal = jnp.diag(curvature)
     moves = ~(((place <= low) & (gradient > 0)) | ((place >= high) & (gradient < 0)))
-    matrix = curvature + jnp.diag(state["damping"] * diagonal + NO_CURVATURE * jnp.max(diagonal) + 1e-30)
+    matrix = curvature + jnp.diag(state["damping"] * diagonal + jnp.where(diagonal > 0, 0.0, 1.0))
     matrix = jnp.where(moves[:, None] & moves, matrix, jnp.eye(place.size))
     change = -jnp.linalg.solve(matrix, jnp.where(moves, gradient, 0.0)).reshape(fit.shape)
     width = fit[:, 2]

@@ -12,6 +12,7 @@ data is taken.
 """
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -23,9 +24,11 @@ FWHM = math.sqrt(8 * math.log(2))
 #: How far around a point, in blurs, the polynomials reach that tell the bend of the streamer, and their degree.
 STRETCH, DEGREE = 2.0, 3
 
-
 #: How far the noise of a voxel reaches, in standard deviations of the beam: there its correlation is a per cent.
 REACH = 3 * math.sqrt(2)
+
+#: Sides of images are multiples of this, so that many have the same; and pixels of one whose Fourier transform is worth keeping.
+ROUND, KEPT = 8, 10_000
 
 
 class Edge(NamedTuple):
@@ -79,33 +82,40 @@ class VoxelNoise(NamedTuple):
         reach = math.ceil(REACH * self.beam[0] / FWHM / np.linalg.norm(self.step, axis=0).min())
         # two real maps at once: their cross term is imaginary
         maps = response[0] + 1j * response[1], response[2]
-        group = _apart(channel, *(axis // reach for axis in pixel))
+        # a small field is not worth being parted
+        is_small = math.prod(int(np.ptp(axis)) + 1 + reach for axis in pixel) <= KEPT
+        group = channel if is_small else _apart(channel, *(axis // reach for axis in pixel))
         alone = np.bincount(group)[group] == 1
         sums = np.array([np.linalg.norm(values[alone]) ** 2 for values in maps])
         order = np.flatnonzero(~alone)[np.argsort(group[~alone], kind="stable")]
-        powers = {}
         for part in np.split(order, np.flatnonzero(np.diff(group[order])) + 1) if len(order) else ():
             place = [axis[part] - axis[part].min() for axis in pixel]
             # room enough, so that what is smoothed over one edge does not come back over the other
-            shape = tuple(fft.next_fast_len(int(axis.max()) + 1 + reach) for axis in place)
-            if shape not in powers:
-                powers[shape] = self._power(shape)
+            shape = tuple(fft.next_fast_len(-(-(int(axis.max()) + 1 + reach) // ROUND) * ROUND) for axis in place)
+            power = self._power(shape)
             for k, values in enumerate(maps):
                 image = np.zeros(shape, complex)
                 # a voxel may be there twice, for two bins
                 np.add.at(image, tuple(place), values[part])
-                sums[k] += np.vdot(powers[shape], np.abs(fft.fft2(image, overwrite_x=True)) ** 2)
+                sums[k] += np.vdot(power, np.abs(fft.fft2(image, overwrite_x=True)) ** 2)
         return self.rms**2 * sums[[0, 0, 1]]
 
     def _power(self, shape):
-        """Fourier transform of the correlation, which is that of the beam with itself."""
-        from scipy import fft
+        """Fourier transform of the correlation. Those of small images, of which there are many, are kept."""
+        find = _power_of if math.prod(shape) <= KEPT else _power_of.__wrapped__
+        return find(shape, tuple(self.beam), tuple(map(tuple, self.step.tolist())))
 
-        rows, columns = (fft.fftfreq(n, 1 / n) for n in shape)
-        ra, dec = (self.step[i, 0] * columns + self.step[i, 1] * rows[:, None] for i in (0, 1))
-        major, minor, angle = self.beam[0] / FWHM, self.beam[1] / FWHM, math.radians(self.beam[2])
-        along, across = ra * math.sin(angle) + dec * math.cos(angle), dec * math.sin(angle) - ra * math.cos(angle)
-        return fft.fft2(np.exp(-((along / major) ** 2 + (across / minor) ** 2) / 4)).real / math.prod(shape)
+
+@lru_cache(maxsize=64)
+def _power_of(shape, beam, step):
+    """Fourier transform of the correlation, which is that of the beam with itself."""
+    from scipy import fft
+
+    rows, columns = (fft.fftfreq(n, 1 / n) for n in shape)
+    ra, dec = (one * columns + other * rows[:, None] for one, other in step)
+    major, minor, angle = beam[0] / FWHM, beam[1] / FWHM, math.radians(beam[2])
+    along, across = ra * math.sin(angle) + dec * math.cos(angle), dec * math.sin(angle) - ra * math.cos(angle)
+    return fft.fft2(np.exp(-((along / major) ** 2 + (across / minor) ** 2) / 4)).real / math.prod(shape)
 
 
 def _apart(channel, row, column):

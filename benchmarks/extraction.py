@@ -17,8 +17,8 @@ from environments import HERE, STING, child, cores, load, make_parser, make_stin
 
 LARGE, MEDIUM, QUICK = (1000, 1400, 1430), (250, 700, 714), (250, 350, 357)  # 8.0, 0.5 and 0.12 GB
 TINY = (50, 160, 157)  # 5 MB
-#: Memory that STING takes, in units of the cube, with some to spare; and the most voxels of a cut of which spectral-cube, as STING
-#: calls it, computes the noise.
+#: Memory that STING takes, in units of the cube, with some to spare; and the most voxels of a cut of which spectral-cube computes
+#: the noise as STING asks for it.
 TAKES, MOST_VOXELS = 7, 10**8
 #: Part of the channels that a cut by velocity alone keeps.
 KEPT = 0.6

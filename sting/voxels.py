@@ -41,6 +41,21 @@ def blocks(cube, size=BLOCK):
     return list(itertools.product(*parts))
 
 
+def columns(cube, size=BLOCK):
+    """Views (three slices each) that cover a cube, each of whole spectra and of about ``size`` voxels.
+
+    Of a Dask-backed cube whole chunks, as in `blocks`.
+    """
+    n_z, *sky = cube.shape
+    _, *chunks = cube._data.chunks if is_chunked(cube) else [(1,) * n for n in (n_z, *sky)]
+    room = max(1, size // (n_z * math.prod(max(lengths) for lengths in chunks)))
+    parts = []
+    for lengths in reversed(chunks):
+        parts.insert(0, _merged(lengths, room * max(lengths)))
+        room = max(1, room * max(lengths) // max(part.stop - part.start for part in parts[0]))
+    return list(itertools.product([slice(0, n_z)], *parts))
+
+
 def _merged(lengths, longest):
     """Slices of neighbouring chunks, no longer than ``longest`` together."""
     slices, start, stop = [], 0, 0

@@ -1,5 +1,7 @@
-"""What of a cube is the streamer's and what its surroundings'."""
+"""Separating a streamer from its surroundings: spectra as sums of Gaussians, and masks of where a disk emits."""
 
+from sting.isolate.components import Components
+from sting.isolate.decomposition import decompose
 from sting.isolate.masks import keplerian_mask
 
-__all__ = ["keplerian_mask"]
+__all__ = ["Components", "decompose", "keplerian_mask"]

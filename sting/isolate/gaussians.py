@@ -1,0 +1,285 @@
+"""Gaussians fitted to many spectra at once: Levenberg and Marquardt's method, batched, and seeds out of the residuals.
+
+All is in units of the noise (intensity) and of channels (velocity): a component is an amplitude, a centroid and a width (sigma).
+Channels without a value are NaN and weigh nothing. Spectra are worked on `CHUNK` at a time, so that there is one program for each
+number of components; a fit that has converged leaves its chunk, as in `sting.core.levenberg`.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from sting.core.levenberg import FIRST_DAMPING, FREE_STEP, RUNNING, STUCK, accept
+from sting.programs import program
+
+__all__ = []
+
+#: Spectra in one call of a program: what a processor has near it.
+CHUNK = 64
+
+#: The numbers of channels and of filters are multiples of these, lest there be a program for every cube.
+CHANNELS_ROUND, FILTERS_ROUND = 32, 128
+
+#: Iterations between two looks at which fits go on, and of a fit in all.
+ITERATIONS, MOST_ITERATIONS = 5, 60
+
+#: A fit has converged where the next step promises to lower half of chi2 by less than this, or this fraction of it.
+LEAST_GAIN, LEAST_FRACTION = 1e-3, 1e-9
+
+#: Curvature, in units of the largest one, below which a parameter stays.
+NO_CURVATURE = 1e-12
+
+#: Longest step of a centroid, in units of the width, and largest ratio of two successive widths.
+LONGEST_STEP, LARGEST_RATIO = 1.5, 2.0
+
+#: From one width of the filters to the next, and from one place to the next in units of the width.
+FILTER_RATIO, FILTER_STEP = 1.7, 0.5
+
+FWHM = math.sqrt(8 * math.log(2))
+
+#: Components of a spectrum: amplitude, centroid and width of each.
+Fit = Float[Array, "k 3"]
+Spectrum = Float[Array, " n"]
+
+
+def basis(fit: Fit, spectrum: Spectrum, x: Spectrum):
+    """What derivatives are made of: g, g u and g u^2 of each component, with u = (x - centroid) / width and g = exp(-u^2 / 2).
+
+    Parameters
+    ----------
+    fit : array (k, 3)
+        The components.
+    spectrum : array (n,)
+        The spectrum, NaN where it has no value; there the basis is 0.
+    x : array (n,)
+        Velocities, in channels.
+    """
+    _, centroid, width = fit.T[..., None]
+    u = (x - centroid) / width
+    g = jnp.exp(-0.5 * u * u) * ~jnp.isnan(spectrum)
+    return jnp.stack([g, g * u, g * u * u], axis=1).reshape(-1, x.size)
+
+
+def slopes(fit: Fit):
+    """Factors that make the derivatives by amplitude, centroid and width out of the `basis`, one after the other."""
+    amplitude, _, width = fit.T
+    return jnp.stack([jnp.ones_like(width), amplitude / width, amplitude / width], axis=1).ravel()
+
+
+def residual_of(fit: Fit, spectrum: Spectrum, functions):
+    """The spectrum without its components; 0 where it has no value."""
+    return jnp.where(jnp.isnan(spectrum), 0.0, spectrum - fit[:, 0] @ functions[::3])
+
+
+def evaluate(fit: Fit, spectrum: Spectrum, x: Spectrum):
+    """Chi2 of a fit, and the gradient and curvature of half of it, by the rule of Gauss and Newton."""
+    functions, factors = basis(fit, spectrum, x), slopes(fit)
+    residual = residual_of(fit, spectrum, functions)
+    return {
+        "fit": fit,
+        "loss": residual @ residual,
+        "gradient": -factors * (functions @ residual),
+        "curvature": factors[:, None] * (functions @ functions.T) * factors,
+    }
+
+
+def limits_of(fit: Fit, bounds: Float[Array, "2 3"]):
+    """Bounds of every parameter of a fit."""
+    return [jnp.tile(bound, fit.shape[0]) for bound in bounds]
+
+
+def step(state, bounds):
+    """Next place of a fit, and by how much that promises to lower half of chi2; what is held by a bound stays."""
+    fit, gradient, curvature = state["fit"], state["gradient"], state["curvature"]
+    place, (low, high) = fit.ravel(), limits_of(fit, bounds)
+    diagonal = jnp.diag(curvature)
+    moves = ~(((place <= low) & (gradient > 0)) | ((place >= high) & (gradient < 0)))
+    matrix = curvature + jnp.diag(state["damping"] * diagonal + NO_CURVATURE * jnp.max(diagonal) + 1e-30)
+    matrix = jnp.where(moves[:, None] & moves, matrix, jnp.eye(place.size))
+    change = -jnp.linalg.solve(matrix, jnp.where(moves, gradient, 0.0)).reshape(fit.shape)
+    width = fit[:, 2]
+    new = jnp.stack(
+        [
+            fit[:, 0] + change[:, 0],
+            fit[:, 1] + jnp.clip(change[:, 1], -LONGEST_STEP * width, LONGEST_STEP * width),
+            jnp.clip(width + change[:, 2], width / LARGEST_RATIO, width * LARGEST_RATIO),
+        ],
+        axis=1,
+    )
+    return jnp.clip(new, *bounds), jnp.sum(jnp.abs(change.ravel() * gradient))
+
+
+def _iterate(state, spectrum, x, bounds):
+    """One iteration of one fit."""
+    place, promise = step(state, bounds)
+    new = accept({name: state[name] for name in CENTRE}, evaluate(place, spectrum, x))
+    settled = (promise < LEAST_GAIN + LEAST_FRACTION * state["loss"]) & (state["damping"] <= FREE_STEP)
+    iterations = state["iterations"] + 1
+    # a step that only rounding could tell is refused for ever
+    ended = settled | (new["damping"] > STUCK) | (iterations >= MOST_ITERATIONS)
+    new |= {"iterations": iterations, "ended": jnp.where(ended, 1.0, RUNNING)}
+    return {name: jnp.where(state["ended"] > RUNNING, state[name], value) for name, value in new.items()}
+
+
+#: What a fit stands on.
+CENTRE = ("fit", "loss", "gradient", "curvature", "damping")
+
+
+@program(static=())
+def begin(fits: Float[Array, "m k 3"], spectra: Float[Array, "m n"], x: Spectrum, bounds: Float[Array, "2 3"]):
+    """State of fits before their first iteration."""
+    m = len(fits)
+    centre = jax.vmap(evaluate, (0, 0, None))(jnp.clip(fits, *bounds), spectra, x)
+    return centre | {"damping": jnp.full(m, FIRST_DAMPING), "iterations": jnp.zeros(m), "ended": jnp.full(m, RUNNING)}
+
+
+@program(static=())
+def go_on(state, spectra: Float[Array, "m n"], x: Spectrum, bounds: Float[Array, "2 3"]):
+    """Run up to `ITERATIONS` iterations of each fit that has not ended."""
+
+    def unfinished(carry):
+        state, k = carry
+        return (k < ITERATIONS) & jnp.any(state["ended"] == RUNNING)
+
+    def body(carry):
+        state, k = carry
+        return jax.vmap(_iterate, (0, 0, None, None))(state, spectra, x, bounds), k + 1
+
+    return jax.lax.while_loop(unfinished, body, (state, 0))[0]
+
+
+@program(static=())
+def strongest(fits: Float[Array, "m k 3"], spectra: Float[Array, "m n"], x: Spectrum, filters):
+    """The component that lowers chi2 of each residual most, (m, 3), and by how much: what a matched filter finds.
+
+    Nothing but its amplitude is fitted, and the components that are there stay: the fit of all lowers chi2 by more.
+    """
+    residuals = jax.vmap(lambda fit, one: residual_of(fit, one, basis(fit, one, x)))(fits, spectra)
+    projection = residuals @ filters["shape"]
+    known = (~jnp.isnan(spectra)).astype(residuals.dtype)
+    norm = jax.lax.cond(
+        jnp.sum(known) < len(known) * filters["n_channels"],
+        lambda: known @ filters["shape"] ** 2,
+        lambda: jnp.broadcast_to(jnp.sum(filters["shape"] ** 2, axis=0), projection.shape),
+    )
+    # of a line most of which lies where the spectrum has no value, nothing is known
+    seen = norm > 0.5 * filters["norm"]
+    gain = jnp.where(seen & (projection > 0), projection**2 / jnp.where(seen, norm, 1.0), 0.0)
+    best = jnp.argmax(gain, axis=1)
+    height, gain = [jnp.take_along_axis(of, best[:, None], axis=1)[:, 0] for of in (projection / jnp.maximum(norm, 1e-30), gain)]
+    return jnp.stack([height, filters["centroid"][best], filters["width"][best]], axis=1), gain
+
+
+@program(static=())
+def adapt(fits: Float[Array, "m k 3"], spectra: Float[Array, "m n"], x: Spectrum):
+    """Fits of other spectra with amplitudes for these, and their chi2."""
+
+    def one(fit, spectrum):
+        functions = basis(fit, spectrum, x)
+        shapes = functions[::3]
+        matrix = shapes @ shapes.T
+        ridge = 1e-6 * jnp.eye(len(fit)) * (jnp.max(jnp.diag(matrix)) + 1e-30)
+        amplitude = jnp.linalg.solve(matrix + ridge, shapes @ jnp.where(jnp.isnan(spectrum), 0.0, spectrum))
+        fit = fit.at[:, 0].set(jnp.maximum(amplitude, 0.0))
+        residual = residual_of(fit, spectrum, functions)
+        return fit, residual @ residual
+
+    return jax.vmap(one)(fits, spectra)
+
+
+def make_filters(x, narrowest, widest, n_channels):
+    """Gaussians of all widths and places, as `strongest` takes them: their shapes (n, n_filters), and what they are.
+
+    Parameters
+    ----------
+    x : `~numpy.ndarray`
+        Velocities in channels, ascending.
+    narrowest, widest : float
+        Limits of the width.
+    n_channels : int
+        How many channels there are; the others have been added by `padded`.
+    """
+    first, last = x[0], x[n_channels - 1]
+    n_widths = max(1, round(np.log(widest / narrowest) / np.log(FILTER_RATIO)))
+    # between the limits: on them a fit would not move at once
+    widths = narrowest * (widest / narrowest) ** ((np.arange(n_widths) + 0.5) / n_widths)
+    places = [np.linspace(first, last, max(2, round((last - first) / max(1, FILTER_STEP * width)) + 1)) for width in widths]
+    width, centroid = np.repeat(widths, [len(some) for some in places]), np.concatenate(places)
+    shape = np.exp(-0.5 * ((x[:, None] - centroid) / width) ** 2)
+    shape[n_channels:] = 0
+    more = -len(width) % FILTERS_ROUND
+    # a filter of nothing is never seen
+    return {
+        "shape": np.pad(shape, [(0, 0), (0, more)]),
+        "norm": np.pad(np.sqrt(np.pi) * width, (0, more), constant_values=1.0),
+        "centroid": np.pad(centroid, (0, more)),
+        "width": np.pad(width, (0, more), constant_values=1.0),
+        "n_channels": np.float64(n_channels),
+    }
+
+
+def padded(n_channels):
+    """Number of channels that programs are made for: those of other cubes will do for this one."""
+    return n_channels + -n_channels % CHANNELS_ROUND
+
+
+def in_chunks(function, arrays, *shared):
+    """Call a program with some rows at a time of a tree of arrays, and put together what it returns."""
+    leaves, tree = jax.tree.flatten(arrays)
+    found = []
+    for begin_at in range(0, len(leaves[0]), CHUNK):
+        rows = [leaf[begin_at : begin_at + CHUNK] for leaf in leaves]
+        n = len(rows[0])
+        if n < CHUNK:
+            # the last row again and again: nothing compiles anew
+            rows = [np.concatenate([row, np.repeat(row[-1:], CHUNK - n, axis=0)]) for row in rows]
+        result = function(*jax.tree.unflatten(tree, rows), *shared)
+        found.append(jax.tree.map(lambda leaf, n=n: np.asarray(leaf)[:n], result))
+    return jax.tree.map(lambda *parts: np.concatenate(parts), *found)
+
+
+def fit_all(fits, spectra, x, bounds):
+    """Fit each spectrum from where its fit starts.
+
+    Parameters
+    ----------
+    fits : `~numpy.ndarray`
+        Where to start, (m, k, 3).
+    spectra : `~numpy.ndarray`
+        The spectra, (m, n).
+    x : `~numpy.ndarray`
+        Velocities, in channels.
+    bounds : `~numpy.ndarray`
+        Smallest and largest amplitude, centroid and width, (2, 3).
+
+    Returns
+    -------
+    dict
+        ``fit`` (m, k, 3), ``loss`` (chi2, (m,)) and ``curvature`` (m, 3k, 3k) of each.
+    """
+    state = in_chunks(begin, (fits, spectra), x, bounds)
+    left = np.arange(len(fits))
+    while len(left):
+        now = in_chunks(go_on, ({name: value[left] for name, value in state.items()}, spectra[left]), x, bounds)
+        for name, value in now.items():
+            state[name][left] = value
+        left = left[now["ended"] == RUNNING]
+    return {name: state[name] for name in ("fit", "loss", "curvature")}
+
+
+def errors_of(curvature):
+    """Standard errors (m, k, 3) from curvatures (m, 3k, 3k); infinite where nothing is known of a parameter."""
+    scale = np.sqrt(np.einsum("mii->mi", curvature))
+    known = scale > 0
+    safe = np.where(known, scale, 1.0)
+    matrix = curvature / (safe[:, :, None] * safe[:, None, :])
+    # parameters that cannot be told from each other get large errors, and not an exception
+    matrix = (
+        np.where(known[:, :, None] & known[:, None, :], matrix, 0.0)
+        + np.eye(matrix.shape[-1]) * np.where(known, 1e-12, 1.0)[:, None, :]
+    )
+    variance = np.einsum("mii->mi", np.linalg.inv(matrix))
+    return np.where(known, np.sqrt(np.maximum(variance, 0.0)) / safe, np.inf).reshape(len(curvature), curvature.shape[1] // 3, 3)

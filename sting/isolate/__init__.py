@@ -5,5 +5,6 @@ from sting.isolate.clusters import Clusters
 from sting.isolate.components import Components
 from sting.isolate.decomposition import decompose
 from sting.isolate.masks import keplerian_mask
+from sting.isolate.selection import Selection, select
 
-__all__ = ["Clusters", "Components", "cluster", "decompose", "keplerian_mask"]
+__all__ = ["Clusters", "Components", "Selection", "cluster", "decompose", "keplerian_mask", "select"]

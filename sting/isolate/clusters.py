@@ -94,14 +94,14 @@ class Clusters:
         the velocity rises (east of north); ``distance_min`` and ``distance_mean`` from the origin; ``line_width``, the typical
         sigma. Means are weighted by flux.
         """
-        return self.summary_from(None)
+        return self._seen_from(None)
 
-    def summary_from(self, star_position):
-        """The summary as seen from a star, or from the origin of the offsets (None)."""  # numpydoc ignore=PR01,RT01
+    def _seen_from(self, star_position):
+        """The summary as seen from a star, or from the origin of the offsets (None)."""
         shift = star_shift(self.components, star_position)
         rows = [_summarised(self.table[self.table["cluster"] == k], k, shift, self.meta) for k in range(len(self))]
         flux_unit = u.Unit(self.meta["unit"]) * KMS * u.arcsec**2
-        summary = QTable(meta={"origin": self.meta["origin"]} if star_position is None else {})
+        summary = QTable()
         for i, (name, unit) in enumerate(SUMMARY.items()):
             column = np.array([row[i] for row in rows], int if name in ("cluster", "n_components") else float)
             summary[name] = column if unit == "" else column * (flux_unit if unit is None else unit)

@@ -33,7 +33,7 @@ SCORES = {
 
 
 @named_keywords
-def select(clusters, star_position, *, cluster=None, reach=3.0, rms_thresh=3.0, cube=None):
+def select(clusters, star_position, *, cluster=None, reach=3.0, rms_thresh=4.0, cube=None):
     """Rank clusters by how much they look like a streamer, and select the first or those that are named.
 
     The score of a cluster is the product of seven numbers from 0 to 1: a streamer has narrow lines, is long and thin, points to

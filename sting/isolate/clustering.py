@@ -31,7 +31,7 @@ def cluster(
     method="hdbscan",
     min_size=None,
     min_samples=None,
-    eps=0.4,
+    eps=0.65,
     mask=None,
     cube=None,
     beam_scale=1.0,
@@ -54,7 +54,8 @@ def cluster(
         The components.
     method : {"hdbscan", "dbscan"}, optional
         ``"hdbscan"`` finds clusters of different density (Campello et al. 2013) and takes the leaves of their tree, the smallest
-        that are stable; ``"dbscan"`` those of one density (Ester et al. 1996), which ``eps`` sets.
+        that are stable; ``"dbscan"`` those of one density (Ester et al. 1996), which ``eps`` sets. A tree without branches has
+        no leaves: what stands alone in its cube is found by ``"dbscan"`` in either case.
     min_size : int, optional
         Fewest components of a cluster; by default as many as two beams have pixels.
     min_samples : int, optional
@@ -133,11 +134,12 @@ def cluster(
     if np.count_nonzero(free) >= max(min_size, min_samples):
         some = components.table[free]
         axes, width = _axes(some, components.meta, beam_scale, velocity_scale, width_scale, amplitude_scale, smoothing)
-        if method == "dbscan":
-            found = learn.DBSCAN(eps=eps, min_samples=min_samples).fit_predict(axes)
-        else:
+        found = np.full(len(some), -1)
+        if method == "hdbscan":
             how = {"cluster_selection_method": "leaf", "copy": True}
             found = learn.HDBSCAN(min_cluster_size=min_size, min_samples=min_samples, **how).fit_predict(axes)
+        if (found < 0).all():
+            found = learn.DBSCAN(eps=eps, min_samples=min_samples).fit_predict(axes)
         labels[free] = _coherent(found, width, some, width_tolerance)
     table = QTable(components.table)
     table["cluster"] = _by_flux(labels, flux_of(components.table).value, min_size)

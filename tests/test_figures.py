@@ -13,6 +13,7 @@ from astropy.wcs import WCS
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
+from spectral_cube import SpectralCube
 
 from sting import outputs, reduce_to_1D, synthetic
 from sting.extract_streamline import sample_metric_boundaries

@@ -6,7 +6,7 @@ from matplotlib.ticker import MaxNLocator
 
 from sting.cubes import KMS, sky_offsets, sky_position, to_velocity
 from sting.messages import check_whole, named_keywords, refuse
-from sting.outputs.style import DATA, MODEL, STAR, Picture, new_axes
+from sting.outputs.style import DATA, SAMPLES, STAR, Picture, new_axes
 
 __all__ = ["plot_clusters", "plot_components_3d", "plot_spectra"]
 
@@ -40,7 +40,8 @@ def _places(clusters, star_position):
 def _groups(clusters):
     """Each cluster after the noise: which components, how they look, and their name in the legend."""
     labels = np.asarray(clusters.table["cluster"])
-    yield labels < 0, {"color": NOISE, "marker": "o", "s": 1.5}, "no cluster", 0
+    if (labels < 0).any():
+        yield labels < 0, {"color": NOISE, "marker": "o", "s": 1.5}, "no cluster", 0
     # the brightest on top
     for number in reversed(range(len(clusters))):
         yield labels == number, _looks(number) | {"s": 5.0}, f"{number}" if number < NAMED else None, len(clusters) - number
@@ -163,12 +164,12 @@ def plot_clusters(clusters, *, star_position=None, title=None):
 
 @named_keywords
 def plot_spectra(components, pixels, *, cube=None, n_columns=3, title=None):
-    """Draw spectra with their fits: the sum in colour, single components thin.
+    """Draw spectra (grey) with their fits: the sum in black, single components dashed.
 
     Parameters
     ----------
     components : `~sting.isolate.Components` or `~sting.isolate.Clusters`
-        The components; of clusters each component has the colour of its cluster.
+        The components; of clusters each component has the colour of its cluster, and light blue if it is in none.
     pixels : list of tuple of int
         Columns and rows (x, y) of the pixels, a panel each.
     cube : `~spectral_cube.SpectralCube`, str or path-like, optional
@@ -207,17 +208,18 @@ def plot_spectra(components, pixels, *, cube=None, n_columns=3, title=None):
     fine = np.linspace(velocity.min(), velocity.max(), 8 * len(velocity))
     for ax, (x, y) in zip(panels, pixels, strict=False):
         spectrum = cube[:, y, x].to_value(unit)
-        ax.step(velocity, spectrum, where="mid", color=DATA, lw=0.8)
+        ax.step(velocity, spectrum, where="mid", color="0.6", lw=0.9)
         total = np.zeros_like(fine)
         for row in table[(table["x"] == x) & (table["y"] == y)]:
             shape = np.exp(-0.5 * ((fine - row["velocity"].to_value(KMS)) / row["sigma"].to_value(KMS)) ** 2)
             total += (one := u.Quantity(row["amplitude"]).value * shape)
             number = row["cluster"] if "cluster" in table.colnames else -1
-            ax.plot(fine, one, color=_looks(number)["color"] if number >= 0 else "0.5", lw=1.1, ls="--", zorder=4)
-        ax.plot(fine, total, color=MODEL, lw=1.4, zorder=3)
+            ax.plot(fine, one, color=_looks(number)["color"] if number >= 0 else SAMPLES, lw=1.5, ls="--", zorder=4)
+        ax.plot(fine, total, color=DATA, lw=1, zorder=3)
         ax.set_title(f"x = {x}, y = {y}", fontsize="small")
-    for ax in panels[len(pixels) :]:
+    for above, ax in enumerate(panels[len(pixels) :], len(pixels) - n_columns):
         ax.set_visible(False)
+        panels[above].tick_params(labelbottom=True)
     figure.supxlabel("velocity (km/s)", fontsize="medium")
     figure.supylabel(f"intensity ({unit})" if unit else "intensity", fontsize="medium")
     if title:

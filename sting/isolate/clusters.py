@@ -41,12 +41,12 @@ FWHM = np.sqrt(8 * np.log(2))
 
 
 def beam_of(meta):
-    """FWHM of the beam (arcsec), or what stands for it."""
+    """Return the FWHM of the beam (arcsec), or what stands for it."""  # numpydoc ignore=PR01
     return NO_BEAM * meta["pixel"] if meta["beam"] is None else float(np.sqrt(meta["beam"][0] * meta["beam"][1]))
 
 
 def flux_of(table):
-    """Integrated intensity of each component."""
+    """Return the integrated intensity of each component."""  # numpydoc ignore=PR01
     return np.sqrt(2 * np.pi) * table["amplitude"] * table["sigma"]
 
 
@@ -167,12 +167,12 @@ class Clusters:
 
 
 def star_shift(components, star_position):
-    """Offsets (2,) (arcsec) of a star from the origin of the components."""
+    """Return the offsets (2,) (arcsec) of a star from the origin of the components."""  # numpydoc ignore=PR01
     return np.zeros(2) if star_position is None else np.array(sky_offsets(components.origin, star_position), float)
 
 
 def places(table, shift):
-    """Offsets (2, n) (arcsec) of components from a star."""
+    """Return the offsets (2, n) (arcsec) of components from a star."""  # numpydoc ignore=PR01
     return np.array([table[name].to_value(u.arcsec) for name in ("ra_offset", "dec_offset")]) - shift[:, None]
 
 

@@ -72,9 +72,9 @@ def select(clusters, star_position, *, cluster=None, reach=3.0, rms_thresh=4.0, 
     >>> scene = synthetic.make_scene(seed=1, shape=(40, 64, 64))
     >>> components = isolate.decompose(scene.cube, rms=scene.rms, star_position=scene.star_position, progress=False)
     >>> selection = select(isolate.cluster(components), scene.star_position)
-    >>> streamer = selection.streamer(n_elements=8)
+    >>> streamer = selection.streamer(n_elements=5)
     >>> len(streamer)
-    8
+    5
     """
     if not isinstance(clusters, Clusters):
         refuse("clusters", "be Clusters", type(clusters).__name__, "Make them with sting.isolate.cluster.", TypeError)
@@ -193,7 +193,7 @@ class Selection:
 
     @functools.cached_property
     def mask(self):
-        """Voxels of the streamer, `~numpy.ndarray` of bool of the shape of the cube.
+        """The voxels of the streamer, `~numpy.ndarray` of bool of the shape of the cube.
 
         Those within ``reach`` sigma of a selected component in which the selected components are more than half of all, and which
         are brighter than ``rms_thresh`` times the noise.
@@ -242,7 +242,7 @@ class Selection:
 
     @property
     def region(self):
-        """Polygons on the sky, list of `~regions.PolygonSkyRegion`, that hold the pixels of `mask` and no other."""
+        """The polygons on the sky, list of `~regions.PolygonSkyRegion`, that hold the pixels of `mask` and no other."""
         from regions import PolygonSkyRegion
 
         wcs = self.components._cube(self.whole).wcs.celestial

@@ -96,8 +96,8 @@ def cluster(
 
     Notes
     -----
-    The defaults were found on synthetic scenes (``benchmarks/isolate_scenes.py``). HDBSCAN takes a time that goes with the square
-    of the number of components: about a second for 15,000, a minute for 120,000.
+    The defaults were found on synthetic scenes (``benchmarks/isolate_scenes.py``). HDBSCAN takes about 4 s for 37,000 components,
+    and a time that goes with the square of their number.
 
     References
     ----------

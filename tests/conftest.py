@@ -66,6 +66,16 @@ def scene_cut(scene):
 
 
 @pytest.fixture(scope="session")
+def protostar():
+    """A streamer in a protostar, and its clusters; nothing may change them."""
+    from sting import isolate, synthetic
+
+    found = synthetic.make_scene("random", seed=112, snr=18)
+    components = isolate.decompose(found.cube, rms=found.rms, star_position=found.star_position, progress=False)
+    return found, isolate.cluster(components)
+
+
+@pytest.fixture(scope="session")
 def make_cube():
     """Function that makes a cube of known world coordinates from an array (channels, rows, columns)."""
     from spectral_cube import SpectralCube

@@ -13,6 +13,7 @@ from astropy.wcs import WCS
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
+from spectral_cube import SpectralCube
 
 from sting import outputs, reduce_to_1D, synthetic
 from sting.extract_streamline import sample_metric_boundaries
@@ -158,6 +159,36 @@ def test_corner(result):
 @picture
 def test_orbit_3d(result):
     return outputs.plot_orbit_3d(result)
+
+
+@pytest.fixture(scope="module")
+def clusters():
+    """Two strips of components in a cube of their spectra, each a cluster, and some in none."""
+    from sting.isolate import cluster, decompose
+
+    channel, (y, x) = np.arange(40)[:, None, None], np.mgrid[:24, :24]
+    cube = np.random.default_rng(3).normal(0, 0.03, (40, 24, 24))
+    for rows, place, width in (((4, 12), 12 + 0.2 * x, 1.5), ((12, 20), 28 - 0.1 * x, 3.0)):
+        shape = np.exp(-0.5 * ((channel - place) / width) ** 2)
+        cube += np.where((y >= rows[0]) & (y < rows[1]), shape, 0)
+    wcs = synthetic.make_streamer_cube(shape=(40, 24, 24)).cube.wcs
+    cube = SpectralCube(cube * u.K, wcs=wcs)
+    return cluster(decompose(cube, rms=0.03 * u.K, progress=False), method="dbscan", eps=1)
+
+
+@picture
+def test_clusters(clusters):
+    return outputs.plot_clusters(clusters, title="clusters")
+
+
+@picture
+def test_components_3d(clusters):
+    return outputs.plot_components_3d(clusters)
+
+
+@picture
+def test_spectra(clusters):
+    return outputs.plot_spectra(clusters, [(12, 8), (12, 16), (12, 12), (3, 2)], title="spectra")
 
 
 def test_every_figure_has_a_picture():

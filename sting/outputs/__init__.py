@@ -16,6 +16,8 @@ from sting.outputs.tables import (
 
 _FIGURES = {
     "plot_channel_maps": "channel_maps",
+    "plot_clusters": "isolate_plots",
+    "plot_components_3d": "isolate_plots",
     "plot_corner": "corner_plot",
     "plot_dec_vel": "velocity_plots",
     "plot_dec_vel_by_epoch": "animation",
@@ -31,6 +33,7 @@ _FIGURES = {
     "plot_ra_vel": "velocity_plots",
     "plot_ra_vel_by_epoch": "animation",
     "plot_residuals": "fit_plots",
+    "plot_spectra": "isolate_plots",
     "plot_streamline_covariance_samples": "fit_plots",
     "plot_vel_radius": "velocity_plots",
     "plot_vel_radius_by_epoch": "animation",

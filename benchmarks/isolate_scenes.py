@@ -1,0 +1,146 @@
+"""How much of a streamer is found in a raw cube: completeness and purity of the selected cluster, and the fit, in known scenes.
+
+Each scene is a random streamer in an envelope with an outflow and a disk (`sting.synthetic.make_scene`), its peak at 5 to 30
+times the noise. A component counts as the streamer's if more than half of the emission under its Gaussian is. Completeness is
+the flux of such components in the selected cluster over that of all; purity, over that of the selected cluster. The fit knows
+mass, axis and v_lsr and searches without a guess; beside it stands that of the streamer alone, in the same noise, above 4 rms.
+Prints Markdown.
+"""
+
+import argparse
+import time
+import warnings
+
+import numpy as np
+from astropy import units as u
+
+from sting import synthetic
+from sting.core.constants import GM_SUN
+from sting.extract_streamline import extract_streamer_subcube, reduce_to_1D
+from sting.gradient_descent import fit_streamline
+from sting.isolate import cluster, decompose, select
+from sting.messages import StingWarning
+from sting.stream_lines_grad import streamline
+
+SNR = 5, 30
+COLUMNS = {
+    "scene": "d",
+    "S/N": ".0f",
+    "components": "d",
+    "clusters": "d",
+    "completeness": ".2f",
+    "purity": ".2f",
+    "best": ".2f",
+    "rank": "d",
+    "s": ".1f",
+    "off (beams)": ".2f",
+    "off alone": ".2f",
+    "L/true": ".2f",
+    "L alone": ".2f",
+    "pull": ".1f",
+    "pull alone": ".1f",
+}
+
+
+def truth_of(components, scene):
+    """Part of the streamer in the emission under each component."""
+    table, velocity = components.table, scene.cube.spectral_axis.to_value(u.km / u.s)
+    shape = np.exp(-0.5 * ((velocity[:, None] - table["velocity"].value) / table["sigma"].value) ** 2)
+    return np.sum(shape * scene.streamer_fraction[:, table["y"], table["x"]], axis=0) / shape.sum(axis=0)
+
+
+def scores(clusters, fraction):
+    """Completeness and purity of each cluster."""
+    table, true = clusters.table, fraction > 0.5
+    flux, labels = (table["amplitude"] * table["sigma"]).value, np.asarray(table["cluster"])
+    ours = np.array([[flux[(labels == k) & true].sum(), flux[labels == k].sum()] for k in range(len(clusters))])
+    return ours[:, 0] / max(flux[true].sum(), 1e-300), ours[:, 0] / ours[:, 1]
+
+
+def momentum(truth):
+    """Specific angular momentum (au km/s) of a random scene."""
+    latus = truth["mu"] * truth["r0"].to_value(u.au) * np.sin(truth["theta0"].to_value(u.rad)) ** 2
+    return float(np.sqrt(GM_SUN * truth["mass"].to_value(u.Msun) * latus))
+
+
+def fit(streamer, scene, beam):
+    """Mean distance of the fitted path from the true one (beams); angular momentum over the true one, and its pull."""
+    known = {name: scene.truth[name] for name in ("mass", "inc", "pa", "v_lsr", "rmin")}
+    quiet = {"save_folder": None, "progress": False, "optimizer": "lbfgs", "n_starts": 16}
+    result = fit_streamline("auto", known, streamer, scene.distance, **quiet)
+    found, true = result.streamline(n_points=400), streamline(scene.truth, distance=scene.distance, n_points=2000)
+    seen = np.hypot(streamer.ra_data, streamer.dec_data)
+    place = np.array([found.ra.value, found.dec.value])
+    kept = (np.hypot(*place) >= seen.min()) & (np.hypot(*place) <= seen.max())
+    away = np.hypot(*(place[:, kept, None] - np.array([true.ra.value, true.dec.value])[:, None])).min(axis=1)
+    orbit, true = result.derived(), momentum(scene.truth)
+    (row,) = orbit[orbit["quantity"] == "angular_momentum"]
+    return away.mean() / beam, row["value"] / true, (row["value"] - true) / row["sigma"]
+
+
+def alone(scene):
+    """Points of the streamer without its surroundings, in the same noise."""
+    noise = scene.cube.filled_data[:].value - scene.model
+    cube = scene.cube._new_cube_with(data=scene.components["streamer"] + noise)
+    cut = extract_streamer_subcube(cube, rms_thresh=4, rms=scene.rms, islands="main")
+    return reduce_to_1D(cut, scene.star_position)
+
+
+def run(number, with_fit, **options):
+    """A row of the table: of the scene of a number."""
+    snr = np.random.default_rng([number, 2]).uniform(*SNR)
+    scene = synthetic.make_scene("random", seed=number, snr=snr)
+    beam = np.sqrt(scene.cube.beam.major * scene.cube.beam.minor).to_value(u.arcsec)
+    components = decompose(scene.cube, rms=scene.rms, star_position=scene.star_position, progress=False)
+    start = time.perf_counter()
+    clusters = cluster(components, **options)
+    row = {"scene": number, "S/N": snr, "components": len(components), "clusters": len(clusters)}
+    if not len(clusters):
+        return row | {"completeness": 0.0, "purity": 0.0, "best": 0.0}
+    selection = select(clusters, scene.star_position)
+    complete, pure = scores(clusters, truth_of(components, scene))
+    f = 2 * complete * pure / np.maximum(complete + pure, 1e-9)
+    (chosen,) = selection.numbers
+    row |= {"completeness": complete[chosen], "purity": pure[chosen], "best": f.max()}
+    row |= {"rank": 1 + list(selection.ranking["cluster"]).index(f.argmax()), "s": time.perf_counter() - start}
+    if with_fit:
+        for names, make in (
+            (("off (beams)", "L/true", "pull"), selection.streamer),
+            (("off alone", "L alone", "pull alone"), lambda: alone(scene)),
+        ):
+            try:
+                row |= dict(zip(names, fit(make(), scene, beam), strict=True))
+            except ValueError as error:
+                print(f"Scene {number}: {error}")
+    return row
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--scenes", type=int, default=20, help="number of scenes")
+    parser.add_argument("--first", type=int, default=101, help="number (seed) of the first")
+    parser.add_argument("--method", default="hdbscan", help="hdbscan or dbscan")
+    parser.add_argument("--plain", action="store_true", help="position and velocity alone, without width and brightness")
+    parser.add_argument("--fit", action="store_true", help="fit as well")
+    options = parser.parse_args()
+    plain = {"width_scale": None, "amplitude_scale": None, "width_tolerance": None} if options.plain else {}
+    rows = []
+    print("|", " | ".join(COLUMNS), "|\n|", " | ".join("--:" for _ in COLUMNS), "|")
+    for number in range(options.first, options.first + options.scenes):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", StingWarning)
+            rows.append(run(number, options.fit, method=options.method, **plain))
+        cells = (f"{rows[-1][name]:{form}}" if name in rows[-1] else "" for name, form in COLUMNS.items())
+        print("|", " | ".join(cells), "|", flush=True)
+    both = np.array([[row["completeness"], row["purity"]] for row in rows])
+    middle, lower = (np.quantile(both, q, axis=0).round(3) for q in (0.5, 0.25))
+    print(f"\nMedian completeness and purity {middle}, lower quartiles {lower};")
+    print(f"both over 0.9 in {np.sum(both.min(axis=1) > 0.9)}, over 0.8 in {np.sum(both.min(axis=1) > 0.8)} of {len(rows)};")
+    print(f"the best cluster comes first in {sum(row.get('rank') == 1 for row in rows)}.")
+    for name in list(COLUMNS)[-6:]:
+        if values := [row[name] for row in rows if name in row]:
+            print(f"{name}: median {np.median(values):.2f}, quartiles {np.quantile(values, [0.25, 0.75]).round(2)}")
+
+
+if __name__ == "__main__":
+    main()

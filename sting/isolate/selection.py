@@ -206,7 +206,7 @@ class Selection:
         near = np.zeros(ours.shape, bool)
         center, sigma = (selected.table[name].to_value(KMS) for name in ("velocity", "sigma"))
         # two components of a pixel one after the other
-        ranks = selected._ranks()
+        ranks = selected._ranks
         for rank in range(ranks.max() + 1):
             k = ranks == rank
             near[:, y[k] - window[0].start, x[k] - window[1].start] |= (

@@ -213,8 +213,10 @@ def plot_spectra(components, pixels, *, cube=None, n_columns=3, title=None):
         for row in table[(table["x"] == x) & (table["y"] == y)]:
             shape = np.exp(-0.5 * ((fine - row["velocity"].to_value(KMS)) / row["sigma"].to_value(KMS)) ** 2)
             total += (one := u.Quantity(row["amplitude"]).value * shape)
-            number = row["cluster"] if "cluster" in table.colnames else -1
-            ax.plot(fine, one, color=_looks(number)["color"] if number >= 0 else SAMPLES, lw=1.5, ls="--", zorder=4)
+            number = row["cluster"] if "cluster" in table.colnames else None
+            # grey is what belongs to no cluster, as in the other figures
+            color = SAMPLES if number is None else _looks(number)["color"] if number >= 0 else "0.45"
+            ax.plot(fine, one, color=color, lw=1.5, ls="--", zorder=4)
         ax.plot(fine, total, color=DATA, lw=1, zorder=3)
         ax.set_title(f"x = {x}, y = {y}", fontsize="small")
     for above, ax in enumerate(panels[len(pixels) :], len(pixels) - n_columns):

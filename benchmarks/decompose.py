@@ -198,7 +198,7 @@ def main():
     """Run all and print."""
     parser = make_parser(__doc__, runs=3, peers=True)
     parser.add_argument("--spectra", type=int, default=2000, help="spectra that the peers fit too (default: 2000)")
-    parser.add_argument("--pyspeckit", action="store_true", help="run pyspeckit as well, in an environment of its own")
+    parser.add_argument("--no-pyspeckit", action="store_true", help="leave out pyspeckit, which gets an environment of its own")
     parser.add_argument("--child", nargs=2, metavar=("SIDE", "FILE"), help="one process of the benchmark, for its own use")
     arguments = read(parser)
     if arguments.child:
@@ -218,7 +218,7 @@ def compare(arguments, folder, m, runs):
     path = folder / "spectra.npy"
     np.save(path, spectra)
     pythons = {"levmar": sys.executable, "trf": sys.executable}
-    if arguments.pyspeckit:
+    if not arguments.no_pyspeckit:
         where = (arguments.env or folder) / "pyspeckit"
         pythons["pyspeckit"] = make_environment(where, arguments.python or sys.executable, "pyspeckit", PYSPECKIT)
     script, seconds = HERE / "decompose.py", {"ours": [], "first": [], **{name: [] for name in pythons}}
@@ -237,7 +237,7 @@ def compare(arguments, folder, m, runs):
         ratios = [one / other for one, other in zip(seconds[name], seconds["ours"], strict=True)]
         right = f"{100 * theirs:.1f}"
         rows.append([PEERS[name], spread([1e3 * s for s in seconds[name]]), spread(ratios), right, digits(middle), digits(far)])
-    fewer = f" (pyspeckit: the first {min(m, MOST_SPECTRA['pyspeckit'])})" if arguments.pyspeckit else ""
+    fewer = f" (pyspeckit: the first {min(m, MOST_SPECTRA['pyspeckit'])})" if "pyspeckit" in pythons else ""
     print(f"{m} spectra of {CHANNELS} channels with none to {MOST} lines, by each side{fewer}.\n")
     head = ["", "time for each spectrum (ms)", "ratio", "right number (%)", "apart, median (sigma)", "99 % (sigma)"]
     print(markdown(head, rows, n_text=1))

@@ -33,6 +33,7 @@ BENCHMARKS = {
     "forward_model": ("Forward model and gradient, beside velocity_tools 1.1 and STING 0.2.3", True, ""),
     "compare_sting": ("Fit and cold process, beside STING 0.2.3", True, ""),
     "extraction": ("Extraction, beside STING 0.2.3 and reading the file", True, ""),
+    "decompose": ("Gaussian decomposition, beside astropy.modeling and pyspeckit", True, ""),
     "explorer": ("StreamerExplorer, beside a slider with a label", False, ""),
     "growth": ("Growth", False, GROWTH),
 }

@@ -7,7 +7,7 @@ from sting.cubes import KMS, beam_axes, cell_of, channels_between, offsets, pixe
 from sting.messages import refuse
 from sting.noise import keep_rms
 from sting.sky_regions import read_regions, region_mask
-from sting.voxels import BLOCK, blocks, finite_voxels, read
+from sting.voxels import BLOCK, blocks, finite_voxels, groups_of, read
 
 #: What becomes of voxels that nothing else in the cut touches: all stay, or those of a beam at least, or the brightest lot alone.
 ISLANDS = ("keep", "beam", "main")
@@ -64,19 +64,10 @@ def _without_islands(cut, which):
 
 def _islands(voxels, shape):
     """Number of the island that each voxel (its number in the array, ascending) belongs to; neighbours share a face."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    _, n_y, n_x = shape
-    ones, others = [], []
-    for step, is_last in ((1, voxels % n_x == n_x - 1), (n_x, voxels // n_x % n_y == n_y - 1), (n_y * n_x, False)):
-        place = np.searchsorted(voxels, voxels + step)
-        met = np.flatnonzero((voxels[np.minimum(place, len(voxels) - 1)] == voxels + step) & ~np.asarray(is_last))
-        ones.append(met)
-        others.append(place[met])
-    ones, others = np.concatenate(ones), np.concatenate(others)
-    graph = coo_array((np.ones(len(ones), bool), (ones, others)), shape=(len(voxels),) * 2)
-    return connected_components(graph, directed=False)[1]
+    # numbered anew, with an empty column beside the last and an empty row below
+    channel, row, column = np.unravel_index(voxels, shape)
+    n_rows, n_columns = shape[1] + 1, shape[2] + 1
+    return groups_of((channel * n_rows + row) * n_columns + column, (1, n_columns, n_rows * n_columns))
 
 
 def _beam(cut):

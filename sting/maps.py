@@ -11,6 +11,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_area, wcs_to_celestial_frame
 
+from sting.core.constants import FWHM
 from sting.cubes import KMS, axes_of, has_size, pixels_per_beam, place_of, positions, quantity, sky_offsets, sky_position
 from sting.files import existing_file, reading
 from sting.messages import check_choice, refuse, warn
@@ -30,8 +31,6 @@ from sting.reduction import (
     resolution,
     weighted_moments,
 )
-
-FWHM = math.sqrt(8 * math.log(2))
 
 #: Largest distance (in pixels) between the same pixel of two maps.
 SAME_PLACE = 0.01

@@ -17,9 +17,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sting.core.constants import FWHM
 from sting.messages import EMPTY_BIN, refuse
-
-FWHM = math.sqrt(8 * math.log(2))
+from sting.voxels import groups_of
 
 #: How far around a point, in blurs, the polynomials reach that tell the bend of the streamer, and their degree.
 STRETCH, DEGREE = 2.0, 3
@@ -120,21 +120,10 @@ def _power_of(shape, beam, step):
 
 def _apart(channel, row, column):
     """Number of the group that each voxel belongs to: those that are not even in neighbouring cells of a channel are apart."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
     # with an empty column beside the last, and an empty row below
     n_columns, n_rows = column.max() + 2, row.max() + 2
     cells, cell = np.unique((channel * n_rows + row) * n_columns + column, return_inverse=True)
-    ones, others = [], []
-    for step in (1, n_columns - 1, n_columns, n_columns + 1):
-        place = np.minimum(np.searchsorted(cells, cells + step), len(cells) - 1)
-        met = np.flatnonzero(cells[place] == cells + step)
-        ones.append(met)
-        others.append(place[met])
-    ones, others = np.concatenate(ones), np.concatenate(others)
-    graph = coo_array((np.ones(len(ones), bool), (ones, others)), shape=(len(cells),) * 2)
-    return connected_components(graph, directed=False)[1][cell]
+    return groups_of(cells, (1, n_columns - 1, n_columns, n_columns + 1))[cell]
 
 
 def middle_line(points, flux, d, bins, noise, cell):

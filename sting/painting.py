@@ -4,9 +4,9 @@ import numpy as np
 from astropy import units as u
 from astropy.wcs import WCS
 
-__all__ = []
+from sting.core.constants import FWHM
 
-FWHM = np.sqrt(8 * np.log(2))
+__all__ = []
 
 
 def grid(path, star, shape, numbers, rest_frequency, v_middle):

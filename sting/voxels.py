@@ -41,6 +41,22 @@ def blocks(cube, size=BLOCK):
     return list(itertools.product(*parts))
 
 
+def groups_of(numbers, steps):
+    """Number of the group of each of some numbers (ascending): in one are those a step apart, and what others join."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    ones, others = [], []
+    for step in steps:
+        place = np.minimum(np.searchsorted(numbers, numbers + step), len(numbers) - 1)
+        met = np.flatnonzero(numbers[place] == numbers + step)
+        ones.append(met)
+        others.append(place[met])
+    ones, others = np.concatenate(ones), np.concatenate(others)
+    graph = coo_array((np.ones(len(ones), bool), (ones, others)), shape=(len(numbers),) * 2)
+    return connected_components(graph, directed=False)[1]
+
+
 def columns(cube, size=BLOCK):
     """Views (three slices each) that cover a cube, each of whole spectra and of about ``size`` voxels.
 

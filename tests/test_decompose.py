@@ -13,6 +13,7 @@ from regions import PixCoord, RectanglePixelRegion
 from scipy.optimize import least_squares
 from spectral_cube import SpectralCube
 
+from sting.core.constants import FWHM
 from sting.cubes import KMS, offsets
 from sting.isolate import Components, decompose, growth
 from sting.isolate import decomposition as decomposition_module
@@ -33,7 +34,7 @@ def shapes(lines, n=N):
 def draw_lines(rng, m, k, *, separation, snr=(8, 30), width=(1.5, 6)):
     """Lines (m, k, 3) in order of their centroids, a number of FWHM from each other."""
     width, amplitude = rng.uniform(*width, (m, k)), rng.uniform(*snr, (m, k))
-    apart = separation * g.FWHM * (width[:, 1:] + width[:, :-1]) / 2 * rng.uniform(1, 1.3, (m, k - 1))
+    apart = separation * FWHM * (width[:, 1:] + width[:, :-1]) / 2 * rng.uniform(1, 1.3, (m, k - 1))
     centroid = rng.uniform(20, 40, (m, 1)) + np.pad(np.cumsum(apart, axis=1), [(0, 0), (1, 0)])
     return np.stack([amplitude, centroid, width], axis=-1)
 
@@ -45,7 +46,7 @@ def as_cube(make_cube, spectra, shape, **keywords):
 
 def rules(n=N, max_components=3, amplitude=3.0, line=5.0):
     x = np.arange(float(g.padded(n)))
-    bounds = np.array([[0, 0, 1 / g.FWHM], [np.inf, n - 1, n / 2 / g.FWHM]])
+    bounds = np.array([[0, 0, 1 / FWHM], [np.inf, n - 1, n / 2 / FWHM]])
     return growth.Rules(x, bounds, g.make_filters(x, *bounds[:, 2], n), max_components, amplitude, line)
 
 
@@ -129,7 +130,7 @@ class TestBatchedFit:
         spectra = np.stack([np.where(np.arange(N) == 80, 30.0, 0.0), np.full(N, 5.0)])
         r = rules()
         fit = g.fit_all(np.array([[[20.0, 80.2, 1.0]], [[5.0, 60.0, 20.0]]]), spectra, r.x, r.bounds)["fit"][:, 0]
-        assert fit[:, 2] == pytest.approx([1 / g.FWHM, N / 2 / g.FWHM])
+        assert fit[:, 2] == pytest.approx([1 / FWHM, N / 2 / FWHM])
         assert (fit >= r.bounds[0]).all()
         assert (fit <= r.bounds[1]).all()
 
@@ -303,7 +304,7 @@ class TestDecompose:
         assert meta["beam"] == pytest.approx([2, 1.5, 20])
         assert (meta["pixel"], meta["channel"]) == pytest.approx((0.5, 0.1))
         assert meta["rest_frequency"] == pytest.approx(231.410234e9)
-        assert meta["sigma_min"] == pytest.approx(0.1 / g.FWHM)
+        assert meta["sigma_min"] == pytest.approx(0.1 / FWHM)
 
     def test_offsets_count_from_the_middle_or_the_star(self, scene, found):
         cube = scene[0]

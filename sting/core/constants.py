@@ -20,5 +20,8 @@ HERTZ_PER_KMS_AU: float = float((u.km / u.s / u.au).to(1 / u.s))
 
 TWO_PI: float = 2 * math.pi
 
+#: FWHM of a Gaussian of unit standard deviation.
+FWHM: float = math.sqrt(8 * math.log(2))
+
 #: Gauss-Legendre rule of 16 points on [-1, 1].
 GAUSS_NODES, GAUSS_WEIGHTS = (tuple(map(float, values)) for values in legendre.leggauss(16))

@@ -7,6 +7,7 @@ import numpy as np
 from astropy import units as u
 from astropy.table import QTable
 
+from sting.core.constants import FWHM
 from sting.cubes import KMS, pixels_per_beam, sky_offsets
 from sting.files import as_path, existing_file, reading, whole_file
 from sting.isolate.components import Components
@@ -35,9 +36,6 @@ SUMMARY = {
     "distance_mean": u.arcsec,
     "line_width": KMS,
 }
-
-#: FWHM of a Gaussian in its sigma.
-FWHM = np.sqrt(8 * np.log(2))
 
 
 def beam_of(meta):

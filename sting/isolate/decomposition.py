@@ -12,9 +12,10 @@ from astropy.stats import mad_std
 from tqdm.auto import tqdm
 
 import sting
+from sting.core.constants import FWHM
 from sting.cubes import KMS, beam_axes, cell_of, offsets, open_cube, place_of, positions, quantity, sky_position, to_velocity
 from sting.isolate.components import Components, make_table
-from sting.isolate.gaussians import CHUNK, FWHM, adapt, fit_all, in_chunks, make_filters, padded, strongest
+from sting.isolate.gaussians import CHUNK, adapt, fit_all, in_chunks, make_filters, padded, strongest
 from sting.isolate.growth import Rules, adopt, aicc, empty, grow
 from sting.messages import check_choice, check_whole, in_float64, is_number, named_keywords, refuse, warn
 from sting.noise import check_rms, estimate_rms, find_noise

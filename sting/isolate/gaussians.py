@@ -5,8 +5,6 @@ Channels without a value are NaN and weigh nothing. Spectra are worked on `CHUNK
 number of components; a fit that has converged leaves its chunk, as in `sting.core.levenberg`.
 """
 
-import math
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -37,8 +35,6 @@ LONGEST_STEP, LARGEST_RATIO = 1.5, 2.0
 
 #: From one width of the filters to the next, and from one place to the next in units of the width.
 FILTER_RATIO, FILTER_STEP = 1.7, 0.5
-
-FWHM = math.sqrt(8 * math.log(2))
 
 #: Components of a spectrum: amplitude, centroid and width of each.
 Fit = Float[Array, "k 3"]

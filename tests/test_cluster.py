@@ -170,7 +170,7 @@ class TestPoints:
             x, y, velocity, *rest = strip(range(4, 44), range(20, 28), 0.1)
             noise = np.repeat(np.repeat(rng.normal(0, 0.05, (2, 10)), 4, axis=0), 4, axis=1).ravel()
             clusters = Clusters(make_components(np.array([x, y, velocity + noise, *rest])).table)
-            clusters.table["cluster"] = 0
+            clusters.table["cluster"], clusters.table["contrast"] = 0, 1.0
             row = clusters.summary[0]
             slopes.append(row["gradient"].value)
             errors.append(row["gradient_err"].value)

@@ -41,7 +41,7 @@ class TestRanking:
     def test_the_score_is_the_product_of_what_is_shown(self, selection):
         ranking = selection.ranking
         names = ranking.colnames[3:]
-        assert len(names) == 7
+        assert len(names) == 8
         assert np.allclose(ranking["score"], np.prod([ranking[name] for name in names], axis=0))
         assert (np.diff(ranking["score"]) <= 0).all()
         assert list(ranking["rank"]) == list(range(1, len(ranking) + 1))

@@ -6,7 +6,8 @@ from astropy.table import QTable
 
 from sting.cubes import KMS, pixels_per_beam, to_velocity
 from sting.isolate.clusters import Clusters, beam_of, flux_of
-from sting.isolate.components import Components
+from sting.isolate.coherence import contrast, gathered
+from sting.isolate.components import Components, cube_of
 from sting.messages import check_choice, check_whole, is_number, named_keywords, refuse, warn
 
 __all__ = ["cluster"]
@@ -39,7 +40,9 @@ def cluster(
     width_scale=0.17,
     amplitude_scale=1.0,
     smoothing=0.7,
-    width_tolerance=0.15,
+    width_tolerance=0.25,
+    contrast_min=0.5,
+    widest=2.7,
 ):
     """Group the components of a cube into clusters, by density in position, velocity, line width and brightness.
 
@@ -47,6 +50,12 @@ def cluster(
     Before, width and amplitude are averaged over the neighbours in the same line, weighted by the square of the signal to noise:
     of one component they are known to a tenth only. Where a streamer lies on an envelope, position and velocity alone seldom part
     them; the lines of a streamer are narrower.
+
+    What is dense is the core of a cluster only. It then takes in all that touches it, whose lines are about as narrow as its own
+    and which stands out from its surroundings: more than half of the emission is gone when the channel map is cleared of all that
+    is narrower than ``widest`` (a morphological opening of the model). Cores that are part of the same structure become one
+    cluster, and what is not like its core is left to the noise. Clusters that do not stand out, such as those of an envelope,
+    remain what they are.
 
     Parameters
     ----------
@@ -77,8 +86,12 @@ def cluster(
     smoothing : float, optional
         Radius over which widths and amplitudes are averaged, in beams; 0 takes them as they are.
     width_tolerance : float or None, optional
-        Components of a cluster whose (averaged) lines are broader than typical of it, by more than this in ln(sigma), are left to
-        the noise: blends with what lies behind. None keeps them.
+        A cluster takes in components whose (averaged) lines are broader than those of its core, its narrowest quarter, by at most
+        this much in ln(sigma). None leaves the clusters as they are found.
+    contrast_min : float, optional
+        Part of the emission by which components stand out that a cluster takes in, from 0 to 1.
+    widest : float, optional
+        What is wider than so many beams is surroundings; choose it larger than the streamer is wide.
 
     Returns
     -------
@@ -117,12 +130,14 @@ def cluster(
     if not isinstance(components, Components):
         refuse("components", "be Components", type(components).__name__, "Make them with sting.isolate.decompose.", TypeError)
     check_choice("method", method, METHODS)
-    scales = {"beam_scale": beam_scale, "velocity_scale": velocity_scale, "eps": eps}
+    given = {"beam_scale": beam_scale, "velocity_scale": velocity_scale, "eps": eps, "widest": widest}
     optional = {"width_scale": width_scale, "amplitude_scale": amplitude_scale, "width_tolerance": width_tolerance}
-    scales |= {name: value for name, value in optional.items() if value is not None}
-    for name, value in scales.items():
+    given |= {name: value for name, value in optional.items() if value is not None}
+    for name, value in given.items():
         if not (is_number(value) and value > 0):
             refuse(name, "be a positive number", repr(value), "Leave it out for the default.")
+    if not (is_number(contrast_min) and 0 <= contrast_min < 1):
+        refuse("contrast_min", "lie between 0 and 1", repr(contrast_min), "Use for example 0.5.")
     if not (is_number(smoothing) and smoothing >= 0):
         refuse("smoothing", "be a number of beams, 0 or more", repr(smoothing), "Use for example 0.7.")
     per_beam = _per_beam(components.meta)
@@ -130,20 +145,29 @@ def cluster(
     min_samples = max(3, round(NEIGHBOURS * per_beam)) if min_samples is None else check_whole("min_samples", min_samples, 1, 20)
     learn = _import_sklearn()
     free = _outside(components, mask, cube)
-    labels = np.full(len(components), -1)
+    labels, stands_out = np.full(len(components), -1), np.full(len(components), np.nan)
+    flux = flux_of(components.table).value
     if np.count_nonzero(free) >= max(min_size, min_samples):
-        some = components.table[free]
-        axes, width = _axes(some, components.meta, beam_scale, velocity_scale, width_scale, amplitude_scale, smoothing)
+        some = Components(components.table[free])
+        place, velocity = _places(some)
+        properties = _properties(some, place, velocity, smoothing, widest)
+        scales = (beam_scale, beam_scale, velocity_scale * _typical_sigma(some), width_scale, amplitude_scale)
+        axes = np.array([v / scale for v, scale in zip((*place, velocity, *properties[:2]), scales, strict=True) if scale]).T
         found = np.full(len(some), -1)
         if method == "hdbscan":
             how = {"cluster_selection_method": "leaf", "copy": True}
             found = learn.HDBSCAN(min_cluster_size=min_size, min_samples=min_samples, **how).fit_predict(axes)
         if (found < 0).all():
             found = learn.DBSCAN(eps=eps, min_samples=min_samples).fit_predict(axes)
-        labels[free] = _coherent(found, width, some, width_tolerance)
+        if width_tolerance is not None:
+            width, _, part = properties
+            alike = {"tolerance": width_tolerance, "contrast_min": contrast_min}
+            found = gathered(found, place, velocity, width, part, flux[free], **alike)
+        labels[free], stands_out[free] = found, properties[2]
     table = QTable(components.table)
-    table["cluster"] = _by_flux(labels, flux_of(components.table).value, min_size)
-    settings = {"method": method, "min_size": min_size, "min_samples": min_samples, "smoothing": smoothing} | scales
+    table["cluster"], table["contrast"] = _by_flux(labels, flux, min_size), stands_out
+    settings = {"method": method, "min_size": min_size, "min_samples": min_samples, "smoothing": smoothing}
+    settings |= {"contrast_min": contrast_min} | given
     table.meta = {**components.meta, "clustering": settings}
     if not (table["cluster"] >= 0).any():
         warn(f"There is no cluster: no {min_size} of the {len(components)} components belong together. Lower min_size.")
@@ -176,22 +200,31 @@ def _outside(components, mask, cube):
     table = components.table
     if mask.ndim == 2:
         return ~mask[table["y"], table["x"]]
-    velocity = to_velocity(components._cube(cube)).spectral_axis.to_value(KMS)
+    velocity = to_velocity(cube_of(components, cube)).spectral_axis.to_value(KMS)
     channel = np.abs(velocity[:, None] - table["velocity"].to_value(KMS)).argmin(axis=0)
     return ~mask[channel, table["y"], table["x"]]
 
 
-def _axes(table, meta, beam_scale, velocity_scale, width_scale, amplitude_scale, smoothing):
-    """Places of the components in the scaled axes (n, d), and ln(sigma), averaged."""
-    place = np.array([table["ra_offset"].to_value(u.arcsec), table["dec_offset"].to_value(u.arcsec)]) / beam_of(meta)
-    velocity = table["velocity"].to_value(KMS) / np.median(table["sigma"].to_value(KMS))
-    properties = np.log([table["sigma"].to_value(KMS), table["amplitude"].value])
-    if smoothing:
-        near = np.array([*(place / smoothing), velocity / SAME_LINE]).T
-        properties = _averaged(properties, near, np.asarray(table["snr"]) ** 2)
-    scaled = [*(place / beam_scale), velocity / velocity_scale]
-    scaled += [values / scale for values, scale in zip(properties, (width_scale, amplitude_scale), strict=True) if scale]
-    return np.array(scaled).T, properties[0]
+def _places(components):
+    """Positions in beams (2, n) and velocities in km/s (n,)."""
+    table, beam = components.table, beam_of(components.meta)
+    place = np.array([table[name].to_value(u.arcsec) for name in ("ra_offset", "dec_offset")]) / beam
+    return place, table["velocity"].to_value(KMS)
+
+
+def _typical_sigma(components):
+    """Median width of the lines (km/s)."""
+    return np.median(components.table["sigma"].to_value(KMS))
+
+
+def _properties(components, place, velocity, smoothing, widest):
+    """ln(sigma), ln(amplitude) and contrast of the components (3, n), averaged over neighbours."""
+    table = components.table
+    properties = np.array([np.log(table["sigma"].to_value(KMS)), np.log(table["amplitude"].value), contrast(components, widest)])
+    if not smoothing:
+        return properties
+    near = np.array([*(place / smoothing), velocity / (SAME_LINE * _typical_sigma(components))]).T
+    return _averaged(properties, near, np.asarray(table["snr"]) ** 2)
 
 
 def _averaged(values, near, weight):
@@ -207,16 +240,6 @@ def _averaged(values, near, weight):
         for mean, value in zip(means, values, strict=True):
             mean[some] = np.bincount(of, weights * value[pairs["j"]]) / total
     return means
-
-
-def _coherent(labels, width, table, tolerance):
-    """Labels without those of lines that are broader than typical of their cluster."""
-    if tolerance is None or labels.max(initial=-1) < 0:
-        return labels
-    flux, known = flux_of(table).value, labels >= 0
-    total = np.bincount(labels[known], flux[known])
-    mean = np.bincount(labels[known], (flux * width)[known]) / total
-    return np.where(known & (width > mean[labels] + tolerance), -1, labels)
 
 
 def _by_flux(labels, flux, min_size):

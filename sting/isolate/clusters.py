@@ -10,7 +10,7 @@ from astropy.table import QTable
 from sting.core.constants import FWHM
 from sting.cubes import KMS, pixels_per_beam, sky_offsets
 from sting.files import as_path, existing_file, reading, whole_file
-from sting.isolate.components import Components
+from sting.isolate.components import Components, plain_table
 from sting.messages import named_keywords, refuse
 
 __all__ = ["Clusters"]
@@ -35,6 +35,7 @@ SUMMARY = {
     "distance_min": u.arcsec,
     "distance_mean": u.arcsec,
     "line_width": KMS,
+    "contrast": "",
 }
 
 
@@ -55,8 +56,9 @@ class Clusters:
     Attributes
     ----------
     table : `~astropy.table.QTable`
-        That of the `~sting.isolate.Components` with the column ``cluster``: 0 is the brightest, -1 is noise. ``table.meta`` holds
-        the settings as ``"clustering"`` besides.
+        That of the `~sting.isolate.Components` with two columns more: ``cluster``, 0 being the brightest and -1 noise, and
+        ``contrast``, the part of the emission by which a component stands out from its surroundings (NaN where it was not
+        looked at). ``table.meta`` holds the settings as ``"clustering"`` besides.
     cube : `~spectral_cube.SpectralCube` or None
         The cube; None where the clusters were read from a file.
     """
@@ -90,7 +92,7 @@ class Clusters:
         north, 0 to 180 deg); ``velocity_min`` and ``velocity_max`` of the centroids; ``gradient`` of the velocity, the slope of a
         plane, with ``gradient_err`` from the scatter about it and the number of beams, and the ``gradient_direction`` to which
         the velocity rises (east of north); ``distance_min`` and ``distance_mean`` from the origin; ``line_width``, the typical
-        sigma. Means are weighted by flux.
+        sigma; ``contrast``. Means are weighted by flux.
         """
         return self._seen_from(None)
 
@@ -131,7 +133,7 @@ class Clusters:
         if path.suffix != ".ecsv":
             refuse("path", "end in .ecsv", repr(str(path)), "Name it clusters.ecsv.")
         with whole_file(path, overwrite=overwrite) as file:
-            self.components._plain().write(file, format="ascii.ecsv")
+            plain_table(self.components).write(file, format="ascii.ecsv")
 
     @classmethod
     def read(cls, path):
@@ -160,7 +162,8 @@ class Clusters:
         cure = "Write it anew with Clusters.write('clusters.ecsv')."
         with reading("path", "be clusters written by Clusters.write", repr(str(path)), cure):
             table = Components.read(path).table
-            table["cluster"] = np.asarray(QTable.read(path, format="ascii.ecsv")["cluster"], int)
+            written = QTable.read(path, format="ascii.ecsv")
+            table["cluster"], table["contrast"] = np.asarray(written["cluster"], int), np.asarray(written["contrast"], float)
         return cls(table)
 
 
@@ -200,6 +203,7 @@ def _summarised(table, number, shift, meta):
         distance.min(),
         np.sum(flux * distance) / total,
         np.exp(np.sum(flux * np.log(table["sigma"].to_value(KMS))) / total),
+        np.sum(flux * table["contrast"]) / total,
     ]
 
 

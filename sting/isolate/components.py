@@ -105,8 +105,8 @@ class Components:
         return np.asarray(self.table["y"]) * self.meta["shape"][2] + np.asarray(self.table["x"])
 
     @cached_property
-    def _ranks(self):
-        """Number of each component in its spectrum, from 0."""
+    def ranks(self):
+        """Number of each component in its spectrum, from 0: `~numpy.ndarray` of shape (n,)."""
         _, first, count = np.unique(self._pixels(), return_index=True, return_counts=True)
         return np.arange(len(self)) - np.repeat(first, count)
 
@@ -120,16 +120,6 @@ class Components:
         """
         shape = tuple(self.meta["shape"][1:])
         return np.bincount(self._pixels(), minlength=shape[0] * shape[1]).reshape(shape)
-
-    def _cube(self, cube):
-        """The cube that is given, or the one at hand, refused if it is another than the components are of."""
-        cube = self.cube if cube is None else open_cube(cube)
-        if cube is None:
-            refuse("cube", "be given for components that were read from a file", "None", "Pass the cube that was decomposed.")
-        if tuple(cube.shape) != tuple(self.meta["shape"]):
-            rule = f"have the shape {tuple(self.meta['shape'])} of the cube that was decomposed"
-            refuse("cube", rule, cube.shape, "Pass that cube, whole.")
-        return cube
 
     @named_keywords
     def model_cube(self, cube=None):
@@ -159,7 +149,7 @@ class Components:
         >>> components.model_cube().shape
         (40, 24, 24)
         """
-        return self._made(self._cube(cube), lambda cube, view, model: model)
+        return self._made(cube_of(self, cube), lambda cube, view, model: model)
 
     @named_keywords
     def residual_cube(self, cube=None):
@@ -189,7 +179,7 @@ class Components:
         True
         """
 
-        return self._made(self._cube(cube), lambda cube, view, model: _values(cube, view) - model)
+        return self._made(cube_of(self, cube), lambda cube, view, model: _values(cube, view) - model)
 
     def _made(self, cube, make):
         """A cube of what is made of each part of the cube and of the model."""
@@ -199,7 +189,7 @@ class Components:
         factor = unit.to(cube.unit)
 
         def part(view):
-            return make(cube, view, factor * self._model(velocity, view)).astype(kind)
+            return make(cube, view, factor * model_of(self, velocity, view)).astype(kind)
 
         views = columns(cube)
         if not is_chunked(cube):
@@ -219,22 +209,6 @@ class Components:
             rows.setdefault(view[1].start, []).append(lazy(view))
         data = dask.array.concatenate([dask.array.concatenate(row, axis=2) for row in rows.values()], axis=1)
         return cube._new_cube_with(data=data)
-
-    def _model(self, velocity, view):
-        """Sum of the components at velocities (km/s), in a part of the image."""
-        _, rows, columns_ = view
-        table, (low, high) = self.table, np.searchsorted(self.table["y"], [rows.start, rows.stop])
-        x = np.asarray(table["x"])[low:high]
-        here = np.flatnonzero((x >= columns_.start) & (x < columns_.stop)) + low
-        ranks, model = self._ranks[here], np.zeros((len(velocity), rows.stop - rows.start, columns_.stop - columns_.start))
-        for rank in range(ranks.max(initial=-1) + 1):
-            # no pixel twice
-            some = here[ranks == rank]
-            amplitude, centroid, sigma = (table[name].value[some] for name in ("amplitude", "velocity", "sigma"))
-            distance = (velocity[:, None] - centroid) / sigma
-            shape = np.where(np.abs(distance) < FARTHEST, np.exp(-0.5 * distance**2), 0.0)
-            model[:, table["y"][some] - rows.start, table["x"][some] - columns_.start] += amplitude * shape
-        return model
 
     @named_keywords
     def write(self, path, *, overwrite=False):
@@ -277,24 +251,18 @@ class Components:
         path = as_path("path", path)
         if path.suffix not in (".ecsv", ".fits"):
             refuse("path", "end in .ecsv or .fits", repr(str(path)), "Name it components.ecsv.")
-        content = self._maps() if path.suffix == ".fits" else self._plain()
+        content = self._maps() if path.suffix == ".fits" else plain_table(self)
         with whole_file(path, overwrite=overwrite) as file:
             if path.suffix == ".fits":
                 content.writeto(file)
             else:
                 content.write(file, format="ascii.ecsv")
 
-    def _plain(self):
-        """The table as it is written."""
-        table = QTable(self.table, copy=False)
-        table.meta = {"components": {"version": VERSION, "rows": len(self)}, **self.meta}
-        return table
-
     def _maps(self):
         """Maps of all parameters and their errors."""
         if not len(self):
             refuse("components", "hold a component", "none", "Write the empty table as .ecsv.")
-        ranks, shape = self._ranks, tuple(self.meta["shape"][1:])
+        ranks, shape = self.ranks, tuple(self.meta["shape"][1:])
         n = ranks.max() + 1
         planes = np.zeros((2, n, 3, *shape), np.float32)
         for k, column in enumerate(PYSPECKIT.values()):
@@ -344,6 +312,41 @@ class Components:
         cure = "Write it anew with Components.write('components.ecsv')."
         with reading("path", "be components written by Components.write", repr(str(path)), cure):
             return cls(_checked(QTable.read(path, format="ascii.ecsv")))
+
+
+def cube_of(components, cube):
+    """Return the cube given, or that at hand, refused if it is not the one that was decomposed."""  # numpydoc ignore=PR01
+    cube = components.cube if cube is None else open_cube(cube)
+    if cube is None:
+        refuse("cube", "be given for components that were read from a file", "None", "Pass the cube that was decomposed.")
+    if tuple(cube.shape) != tuple(components.meta["shape"]):
+        rule = f"have the shape {tuple(components.meta['shape'])} of the cube that was decomposed"
+        refuse("cube", rule, cube.shape, "Pass that cube, whole.")
+    return cube
+
+
+def model_of(components, velocity, view):
+    """Return the sum of the components at velocities (km/s), in a part of the image."""  # numpydoc ignore=PR01
+    _, rows, columns_ = view
+    table, (low, high) = components.table, np.searchsorted(components.table["y"], [rows.start, rows.stop])
+    x = np.asarray(table["x"])[low:high]
+    here = np.flatnonzero((x >= columns_.start) & (x < columns_.stop)) + low
+    ranks, model = components.ranks[here], np.zeros((len(velocity), rows.stop - rows.start, columns_.stop - columns_.start))
+    for rank in range(ranks.max(initial=-1) + 1):
+        # no pixel twice
+        some = here[ranks == rank]
+        amplitude, centroid, sigma = (table[name].value[some] for name in ("amplitude", "velocity", "sigma"))
+        distance = (velocity[:, None] - centroid) / sigma
+        shape = np.where(np.abs(distance) < FARTHEST, np.exp(-0.5 * distance**2), 0.0)
+        model[:, table["y"][some] - rows.start, table["x"][some] - columns_.start] += amplitude * shape
+    return model
+
+
+def plain_table(components):
+    """Return the table as it is written, with the number of its rows."""  # numpydoc ignore=PR01
+    table = QTable(components.table, copy=False)
+    table.meta = {"components": {"version": VERSION, "rows": len(components)}, **components.meta}
+    return table
 
 
 def _checked(table):

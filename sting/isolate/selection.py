@@ -12,7 +12,7 @@ from astropy.table import QTable
 from sting.cubes import KMS, positions, sky_position, to_velocity
 from sting.extract_streamline import reduce_to_1D
 from sting.isolate.clusters import Clusters, flux_of, places, star_shift
-from sting.isolate.components import Components
+from sting.isolate.components import Components, cube_of, model_of
 from sting.isolate.outlines import outlines
 from sting.messages import is_number, named_keywords, refuse
 from sting.noise import keep_rms
@@ -23,6 +23,7 @@ __all__ = ["Selection", "select"]
 #: What speaks for a streamer, each as a number from 0 to 1, and how it is told.
 SCORES = {
     "narrow": "square of the narrowest cluster's line width over this one's",
+    "contrast": "square of the part of its emission by which it stands out from its surroundings",
     "elongation": "1 - width / length",
     "pointing": "square of the cosine between its longest axis and the way to the star",
     "near": "1/2 + 1/2 / (1 + (d / length)^2), d being its smallest distance from the star",
@@ -36,9 +37,9 @@ SCORES = {
 def select(clusters, star_position, *, cluster=None, reach=3.0, rms_thresh=4.0, cube=None):
     """Rank clusters by how much they look like a streamer, and select the first or those that are named.
 
-    The score of a cluster is the product of seven numbers from 0 to 1: a streamer has narrow lines, is long and thin, points to
-    the star and reaches near it, and its velocity runs smoothly, in one direction, along it. The ranking is a proposal: look at
-    it (`sting.outputs.plot_clusters`) before you fit.
+    The score of a cluster is the product of eight numbers from 0 to 1: a streamer has narrow lines, stands out, is long and thin,
+    points to the star and reaches near it, and its velocity runs smoothly, in one direction, along it. The ranking is a proposal:
+    look at it (`sting.outputs.plot_clusters`) before you fit.
 
     Parameters
     ----------
@@ -87,7 +88,7 @@ def select(clusters, star_position, *, cluster=None, reach=3.0, rms_thresh=4.0, 
         refuse("clusters", "hold a cluster", got, "Lower min_size of cluster, or line_snr_min of decompose.")
     ranking = _rank(clusters, star)
     chosen = _chosen(cluster, ranking, len(clusters))
-    whole = clusters.cube if cube is None else clusters.components._cube(cube)
+    whole = clusters.cube if cube is None else cube_of(clusters.components, cube)
     return Selection(clusters, star, ranking, chosen, float(reach), float(rms_thresh), whole)
 
 
@@ -140,6 +141,7 @@ def _scores(table, row, shift, narrowest):
     z = float(row["gradient"] / max(row["gradient_err"], 1e-9 * row["gradient_err"].unit))
     return [
         float(narrowest / row["line_width"]) ** 2,
+        max(float(row["contrast"]), 0.0) ** 2,
         1 - 1 / row["elongation"],
         (axis @ middle / way) ** 2 if way > 0 else 0.0,
         0.5 + 0.5 / (1 + float(row["distance_min"] / row["length"]) ** 2),
@@ -198,15 +200,15 @@ class Selection:
         Those within ``reach`` sigma of a selected component in which the selected components are more than half of all, and which
         are brighter than ``rms_thresh`` times the noise.
         """
-        cube, selected = to_velocity(self.components._cube(self.whole)), self.components
+        cube, selected = to_velocity(cube_of(self.components, self.whole)), self.components
         y, x = np.asarray(selected.table["y"]), np.asarray(selected.table["x"])
         window = slice(y.min(), y.max() + 1), slice(x.min(), x.max() + 1)
         view, velocity = (slice(0, cube.shape[0]), *window), cube.spectral_axis.to_value(KMS)
-        ours, all_ = (part._model(velocity, view) for part in (selected, self.clusters.components))
+        ours, all_ = (model_of(part, velocity, view) for part in (selected, self.clusters.components))
         near = np.zeros(ours.shape, bool)
         center, sigma = (selected.table[name].to_value(KMS) for name in ("velocity", "sigma"))
         # two components of a pixel one after the other
-        ranks = selected._ranks
+        ranks = selected.ranks
         for rank in range(ranks.max() + 1):
             k = ranks == rank
             near[:, y[k] - window[0].start, x[k] - window[1].start] |= (
@@ -229,7 +231,7 @@ class Selection:
         """The `~spectral_cube.SpectralCube` of the streamer alone: the smallest that holds it, masked outside `mask`."""
         mask = self.mask
         window = tuple(slice(k.min(), k.max() + 1) for k in np.nonzero(mask))
-        cut = to_velocity(self.components._cube(self.whole))[window].with_mask(mask[window])
+        cut = to_velocity(cube_of(self.components, self.whole))[window].with_mask(mask[window])
         rms = self.components.table["rms"]
         keep_rms(cut, np.median(rms.value) * (rms.unit or u.one).to(cut.unit))
         return cut
@@ -245,7 +247,7 @@ class Selection:
         """The polygons on the sky, list of `~regions.PolygonSkyRegion`, that hold the pixels of `mask` and no other."""
         from regions import PolygonSkyRegion
 
-        wcs = self.components._cube(self.whole).wcs.celestial
+        wcs = cube_of(self.components, self.whole).wcs.celestial
         return [PolygonSkyRegion(positions(wcs, corners.T)) for corners in outlines(self.mask.any(axis=0))]
 
     def write_region(self, path, *, overwrite=False):

@@ -5,6 +5,7 @@ from astropy import units as u
 from matplotlib.ticker import MaxNLocator
 
 from sting.cubes import KMS, sky_offsets, sky_position, to_velocity
+from sting.isolate.components import cube_of
 from sting.messages import check_whole, named_keywords, refuse
 from sting.outputs.style import DATA, SAMPLES, STAR, Picture, new_axes
 
@@ -198,7 +199,7 @@ def plot_spectra(components, pixels, *, cube=None, n_columns=3, title=None):
     'x = 12, y = 12'
     """
     table, parts = components.table, getattr(components, "components", components)
-    cube = to_velocity(parts._cube(cube))
+    cube = to_velocity(cube_of(parts, cube))
     pixels = _checked_pixels(pixels, cube.shape)
     velocity, unit = cube.spectral_axis.to_value(KMS), parts.meta["unit"]
     n_columns = min(check_whole("n_columns", n_columns, 1, 3), len(pixels))

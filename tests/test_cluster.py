@@ -244,6 +244,8 @@ class TestBadInput:
             ({"beam_scale": None}, ValueError, "'beam_scale' must be a positive number"),
             ({"width_scale": -1}, ValueError, "'width_scale' must be a positive number"),
             ({"width_tolerance": "0.1"}, ValueError, "'width_tolerance' must be a positive number"),
+            ({"contrast_min": 1}, ValueError, "'contrast_min' must lie between 0 and 1"),
+            ({"widest": 0}, ValueError, "'widest' must be a positive number"),
             ({"smoothing": -1}, ValueError, "'smoothing' must be a number of beams"),
             ({"mask": np.zeros((3, 3), bool)}, ValueError, "'mask' must be an array of bool of shape"),
             ({"mask": np.zeros(SHAPE)}, ValueError, "'mask' must be an array of bool"),

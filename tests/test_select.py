@@ -83,12 +83,13 @@ class TestRanking:
 
 class TestVoxels:
     def test_are_the_streamers(self, protostar, selection):
-        scene, _ = protostar
-        mask = selection.mask
-        assert scene.components["streamer"][mask].sum() > 0.7 * scene.model[mask].sum()
+        scene, clusters = protostar
+        streamer, model = scene.components["streamer"], scene.model
+        assert streamer[selection.mask].sum() > 0.8 * model[selection.mask].sum()
         # of its bright part, which the envelope crosses in places
-        bright = scene.components["streamer"] > 0.5 * scene.components["streamer"].max()
-        assert mask[bright].mean() > 0.75
+        mask = select(clusters, scene.star_position, purity=0.5).mask
+        assert mask[streamer > 0.5 * streamer.max()].mean() > 0.75
+        assert not (selection.mask & ~mask).any()
 
     def test_by_a_way_of_their_own(self, protostar, selection):
         scene, clusters = protostar
@@ -102,15 +103,21 @@ class TestVoxels:
                 near[:, y, x] |= np.abs(away) <= 3
             else:
                 others[:, y, x] += row["amplitude"].value * np.exp(-(away**2) / 2)
-        expected = near & (ours > others) & (scene.cube.filled_data[:].value > 4 * scene.rms.value)
+        values = scene.cube.filled_data[:].value - others
+        expected = near & (ours > 0.8 * (ours + others)) & (values > 4 * scene.rms.value)
         assert np.array_equal(selection.mask, expected)
+        assert np.sort(selection.cube.filled_data[:].value[selection.cube.mask.include()]) == pytest.approx(
+            np.sort(values[expected]), rel=1e-5
+        )
 
     def test_cube_holds_them_and_no_other(self, protostar, selection):
         scene, _ = protostar
         cube = selection.cube
         inside = np.isfinite(cube.filled_data[:].value)
         assert inside.sum() == selection.mask.sum()
-        assert np.allclose(np.sort(cube.filled_data[:].value[inside]), np.sort(scene.cube.filled_data[:].value[selection.mask]))
+        # nearer to the streamer's own emission than the raw cube is
+        own, raw = (values[selection.mask].sum() for values in (scene.components["streamer"], scene.cube.filled_data[:].value))
+        assert own < cube.filled_data[:].value[inside].sum() < raw
         assert all(inside.any(axis=axes).all() for axes in ((1, 2),))
         assert u.Quantity(kept_rms(cube), cube.unit).value == pytest.approx(scene.rms.value)
 
@@ -197,6 +204,7 @@ class TestBadInput:
             ({"cluster": "0"}, TypeError, "'cluster' must be a number or a list"),
             ({"cluster": [0.5]}, ValueError, "'cluster' must lie between"),
             ({"reach": 0}, ValueError, "'reach' must be a positive number"),
+            ({"purity": 1}, ValueError, "'purity' must lie between 0 and 1"),
             ({"rms_thresh": -1}, ValueError, "'rms_thresh' must be a positive number, or 0"),
             ({"clusters": 0}, TypeError, "keyword of select|multiple values"),
         ],

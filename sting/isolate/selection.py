@@ -34,7 +34,7 @@ SCORES = {
 
 
 @named_keywords
-def select(clusters, star_position, *, cluster=None, reach=3.0, rms_thresh=4.0, cube=None):
+def select(clusters, star_position, *, cluster=None, reach=3.0, purity=0.8, rms_thresh=4.0, cube=None):
     """Rank clusters by how much they look like a streamer, and select the first or those that are named.
 
     The score of a cluster is the product of eight numbers from 0 to 1: a streamer has narrow lines, stands out, is long and thin,
@@ -51,6 +51,8 @@ def select(clusters, star_position, *, cluster=None, reach=3.0, rms_thresh=4.0, 
         Cluster, or clusters that are parts of one streamer, to select instead of the first of the ranking.
     reach : float, optional
         How far from the centroid of a selected component its voxels reach, in its sigma.
+    purity : float, optional
+        Part of the modelled emission of a voxel that the selected components must exceed, from 0 to 1.
     rms_thresh : float, optional
         Voxels fainter than this many times the noise are left out; 0 keeps all.
     cube : `~spectral_cube.SpectralCube`, str or path-like, optional
@@ -83,13 +85,15 @@ def select(clusters, star_position, *, cluster=None, reach=3.0, rms_thresh=4.0, 
     for name, value, positive in (("reach", reach, True), ("rms_thresh", rms_thresh, False)):
         if not (is_number(value) and value >= 0 and (value or not positive)):
             refuse(name, "be a positive number" + ("" if positive else ", or 0"), repr(value), "Use for example 3.")
+    if not (is_number(purity) and 0 <= purity < 1):
+        refuse("purity", "lie between 0 and 1", repr(purity), "Use for example 0.8.")
     if not len(clusters):
         got = f"none among {len(clusters.table)} components"
         refuse("clusters", "hold a cluster", got, "Lower min_size of cluster, or line_snr_min of decompose.")
     ranking = _rank(clusters, star)
     chosen = _chosen(cluster, ranking, len(clusters))
     whole = clusters.cube if cube is None else cube_of(clusters.components, cube)
-    return Selection(clusters, star, ranking, chosen, float(reach), float(rms_thresh), whole)
+    return Selection(clusters, star, ranking, chosen, float(reach), float(purity), float(rms_thresh), whole)
 
 
 def _chosen(cluster, ranking, n):
@@ -168,6 +172,8 @@ class Selection:
         The clusters that are selected.
     reach : float
         How far voxels reach from the centroid of a component, in its sigma.
+    purity : float
+        The selected components are more than this part of the modelled emission of a voxel.
     rms_thresh : float
         Voxels are brighter than this many times the noise.
     whole : `~spectral_cube.SpectralCube` or None
@@ -179,6 +185,7 @@ class Selection:
     ranking: QTable
     numbers: tuple
     reach: float
+    purity: float
     rms_thresh: float
     whole: object = None
 
@@ -194,44 +201,53 @@ class Selection:
         return Components(table[np.isin(table["cluster"], self.numbers)], self.whole)
 
     @functools.cached_property
+    def _window(self):
+        """The part of the cube that the selected components lie in, and in it the voxels of the streamer and their values."""
+        cube, selected = to_velocity(cube_of(self.components, self.whole)), self.components
+        table, velocity = selected.table, cube.spectral_axis.to_value(KMS)
+        y, x = np.asarray(table["y"]), np.asarray(table["x"])
+        view = slice(0, cube.shape[0]), slice(y.min(), y.max() + 1), slice(x.min(), x.max() + 1)
+        at = y - view[1].start, x - view[2].start
+        ours, all_ = (model_of(part, velocity, view) for part in (selected, self.clusters.components))
+        near = np.zeros(ours.shape, bool)
+        center, sigma = (table[name].to_value(KMS) for name in ("velocity", "sigma"))
+        # two components of a pixel one after the other
+        for rank in range(selected.ranks.max() + 1):
+            k = selected.ranks == rank
+            near[:, at[0][k], at[1][k]] |= np.abs(velocity[:, None] - center[k]) <= self.reach * sigma[k]
+        rms = np.full(ours.shape[1:], np.inf)
+        rms[at] = table["rms"].value
+        values = cube[view].filled_data[:].value * cube.unit.to(self.clusters.meta["unit"]) - (all_ - ours)
+        kept = near & (ours > self.purity * all_)
+        kept &= values > self.rms_thresh * rms if self.rms_thresh else np.isfinite(values)
+        if not kept.any():
+            cure = "Lower rms_thresh or purity, or raise reach."
+            refuse("rms_thresh", "leave a voxel of the streamer", f"none above {self.rms_thresh:g} rms", cure)
+        return view, kept, values
+
+    @functools.cached_property
     def mask(self):
         """The voxels of the streamer, `~numpy.ndarray` of bool of the shape of the cube.
 
-        Those within ``reach`` sigma of a selected component in which the selected components are more than half of all, and which
-        are brighter than ``rms_thresh`` times the noise.
+        Those within ``reach`` sigma of a selected component in which the selected components are more than ``purity`` of all, and
+        which, without the others, are brighter than ``rms_thresh`` times the noise.
         """
-        cube, selected = to_velocity(cube_of(self.components, self.whole)), self.components
-        y, x = np.asarray(selected.table["y"]), np.asarray(selected.table["x"])
-        window = slice(y.min(), y.max() + 1), slice(x.min(), x.max() + 1)
-        view, velocity = (slice(0, cube.shape[0]), *window), cube.spectral_axis.to_value(KMS)
-        ours, all_ = (model_of(part, velocity, view) for part in (selected, self.clusters.components))
-        near = np.zeros(ours.shape, bool)
-        center, sigma = (selected.table[name].to_value(KMS) for name in ("velocity", "sigma"))
-        # two components of a pixel one after the other
-        ranks = selected.ranks
-        for rank in range(ranks.max() + 1):
-            k = ranks == rank
-            near[:, y[k] - window[0].start, x[k] - window[1].start] |= (
-                np.abs(velocity[:, None] - center[k]) <= self.reach * sigma[k]
-            )
-        rms = np.full(ours.shape[1:], np.inf)
-        rms[y - window[0].start, x - window[1].start] = selected.table["rms"].value
-        values = cube[view].filled_data[:].value * cube.unit.to(self.clusters.meta["unit"])
-        kept = near & (ours > 0.5 * all_)
-        kept &= values > self.rms_thresh * rms if self.rms_thresh else np.isfinite(values)
-        mask = np.zeros(cube.shape, bool)
+        view, kept, _ = self._window
+        mask = np.zeros(self.clusters.meta["shape"], bool)
         mask[view] = kept
-        if not mask.any():
-            cure = "Lower rms_thresh, or raise reach."
-            refuse("rms_thresh", "leave a voxel of the streamer", f"none above {self.rms_thresh:g} rms", cure)
         return mask
 
     @functools.cached_property
     def cube(self):
-        """The `~spectral_cube.SpectralCube` of the streamer alone: the smallest that holds it, masked outside `mask`."""
-        mask = self.mask
-        window = tuple(slice(k.min(), k.max() + 1) for k in np.nonzero(mask))
-        cut = to_velocity(cube_of(self.components, self.whole))[window].with_mask(mask[window])
+        """The `~spectral_cube.SpectralCube` of the streamer alone, the smallest that holds it, masked outside `mask`.
+
+        From its values the model of the components that are not selected is subtracted.
+        """
+        view, kept, values = self._window
+        part = to_velocity(cube_of(self.components, self.whole))[view]
+        values = values * u.Unit(self.clusters.meta["unit"]).to(part.unit)
+        window = tuple(slice(k.min(), k.max() + 1) for k in np.nonzero(kept))
+        cut = part._new_cube_with(data=values)[window].with_mask(kept[window])
         rms = self.components.table["rms"]
         keep_rms(cut, np.median(rms.value) * (rms.unit or u.one).to(cut.unit))
         return cut

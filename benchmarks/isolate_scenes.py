@@ -157,10 +157,11 @@ def main():
     middle, lower = (np.quantile(both, q, axis=0).round(3) for q in (0.5, 0.25))
     print(f"\nMedian completeness and purity {middle}, lower quartiles {lower};")
     print(f"both over 0.9 in {np.sum(both.min(axis=1) > 0.9)}, over 0.8 in {np.sum(both.min(axis=1) > 0.8)} of {len(rows)};")
-    known = np.median([[row["F"], row.get("by path", np.nan)] for row in rows], axis=0)
-    print(
-        f"F {known[0]:.2f}, by the path {known[1]:.2f} (medians); the best cluster comes first in {sum(row.get('rank') == 1 for row in rows)}."
+    known, first = (
+        np.median([[row["F"], row.get("by path", 0.0)] for row in rows], axis=0),
+        sum(row.get("rank") == 1 for row in rows),
     )
+    print(f"F {known[0]:.2f}, by the path {known[1]:.2f} (medians); the best cluster comes first in {first}.")
     for name in list(COLUMNS)[-6:]:
         if values := [row[name] for row in rows if name in row]:
             print(f"{name}: median {np.median(values):.2f}, quartiles {np.quantile(values, [0.25, 0.75]).round(2)}")

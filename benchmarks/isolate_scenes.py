@@ -4,7 +4,8 @@ Each scene is a random streamer in an envelope with an outflow and a disk (`stin
 times the noise. A component counts as the streamer's if more than half of the emission under its Gaussian is. Completeness is
 the flux of such components in the selected cluster over that of all; purity, over that of the selected cluster; F is their
 harmonic mean. "by path" is the F of somebody who knows the true streamline: the best choice of components by their distance from
-it, in beams and velocity, and by their width. What the streamer shares with the envelope is not to be had by more. The fit knows
+it, in beams and velocity, and by their width. What the streamer shares with the envelope is not to be had by more: "clear" are
+completeness and purity among the components whose emission is the streamer's to more than 2/3 or less than 1/3. The fit knows
 mass, axis and v_lsr and searches without a guess; beside it stands that of the streamer alone, in the same noise, above 4 rms.
 Prints Markdown.
 """
@@ -35,6 +36,8 @@ COLUMNS = {
     "F": ".2f",
     "best": ".2f",
     "by path": ".2f",
+    "clear completeness": ".2f",
+    "clear purity": ".2f",
     "rank": "d",
     "s": ".1f",
     "off (beams)": ".2f",
@@ -53,12 +56,14 @@ def truth_of(components, scene):
     return np.sum(shape * scene.streamer_fraction[:, table["y"], table["x"]], axis=0) / shape.sum(axis=0)
 
 
-def scores(clusters, fraction):
-    """Completeness and purity of each cluster."""
-    table, true = clusters.table, fraction > 0.5
-    flux, labels = (table["amplitude"] * table["sigma"]).value, np.asarray(table["cluster"])
+def scores(clusters, fraction, clear=False):
+    """Completeness and purity of each cluster, of clear components only if so wished; NaN where there are none."""
+    table, true = clusters.table, fraction > (2 / 3 if clear else 1 / 2)
+    counts = true | (fraction < 1 / 3) if clear else np.full(len(table), True)
+    flux, labels = np.where(counts, (table["amplitude"] * table["sigma"]).value, 0.0), np.asarray(table["cluster"])
     ours = np.array([[flux[(labels == k) & true].sum(), flux[labels == k].sum()] for k in range(len(clusters))])
-    return ours[:, 0] / max(flux[true].sum(), 1e-300), ours[:, 0] / ours[:, 1]
+    with np.errstate(invalid="ignore"):
+        return ours[:, 0] / flux[true].sum(), ours[:, 0] / ours[:, 1]
 
 
 def by_path(components, fraction, scene):
@@ -118,10 +123,12 @@ def run(number, with_fit, envelope, **options):
         return row | {"completeness": 0.0, "purity": 0.0, "F": 0.0, "best": 0.0}
     selection, fraction = select(clusters, scene.star_position), truth_of(components, scene)
     complete, pure = scores(clusters, fraction)
+    clear = scores(clusters, fraction, clear=True)
     f = 2 * complete * pure / np.maximum(complete + pure, 1e-9)
     (chosen,) = selection.numbers
     row |= {"completeness": complete[chosen], "purity": pure[chosen], "F": f[chosen], "best": f.max()}
-    row["by path"] = by_path(components, fraction, scene)
+    row |= {"by path": by_path(components, fraction, scene)}
+    row |= {"clear completeness": clear[0][chosen], "clear purity": clear[1][chosen]}
     row |= {"rank": 1 + list(selection.ranking["cluster"]).index(f.argmax()), "s": time.perf_counter() - start}
     if with_fit:
         for names, make in (
@@ -157,6 +164,9 @@ def main():
     middle, lower = (np.quantile(both, q, axis=0).round(3) for q in (0.5, 0.25))
     print(f"\nMedian completeness and purity {middle}, lower quartiles {lower};")
     print(f"both over 0.9 in {np.sum(both.min(axis=1) > 0.9)}, over 0.8 in {np.sum(both.min(axis=1) > 0.8)} of {len(rows)};")
+    clear = np.array([[row.get(f"clear {name}", 0.0) for name in ("completeness", "purity")] for row in rows])
+    middle, above = np.nanmedian(clear, axis=0).round(3), np.sum(clear.min(axis=1) > 0.9)
+    print(f"of clear components {middle}, both over 0.9 in {above} of {np.isfinite(clear).all(axis=1).sum()};")
     known, first = (
         np.median([[row["F"], row.get("by path", 0.0)] for row in rows], axis=0),
         sum(row.get("rank") == 1 for row in rows),

@@ -41,7 +41,7 @@ def cluster(
     amplitude_scale=1.0,
     smoothing=0.7,
     width_tolerance=0.25,
-    contrast_min=0.5,
+    contrast_min=0.55,
     widest=2.7,
 ):
     """Group the components of a cube into clusters, by density in position, velocity, line width and brightness.
@@ -52,7 +52,7 @@ def cluster(
     them; the lines of a streamer are narrower.
 
     What is dense is the core of a cluster only. It then takes in all that touches it, whose lines are about as narrow as its own
-    and which stands out from its surroundings: more than half of the emission is gone when the channel map is cleared of all that
+    and which stands out from its surroundings: most of the emission is gone when the channel map is cleared of all that
     is narrower than ``widest`` (a morphological opening of the model). Cores that are part of the same structure become one
     cluster, and what is not like its core is left to the noise. Clusters that do not stand out, such as those of an envelope,
     remain what they are.
@@ -137,7 +137,7 @@ def cluster(
         if not (is_number(value) and value > 0):
             refuse(name, "be a positive number", repr(value), "Leave it out for the default.")
     if not (is_number(contrast_min) and 0 <= contrast_min < 1):
-        refuse("contrast_min", "lie between 0 and 1", repr(contrast_min), "Use for example 0.5.")
+        refuse("contrast_min", "lie between 0 and 1", repr(contrast_min), "Use for example 0.55.")
     if not (is_number(smoothing) and smoothing >= 0):
         refuse("smoothing", "be a number of beams, 0 or more", repr(smoothing), "Use for example 0.7.")
     per_beam = _per_beam(components.meta)

@@ -8,6 +8,7 @@ from sting.cubes import KMS, pixels_per_beam, to_velocity
 from sting.isolate.clusters import Clusters, beam_of, flux_of
 from sting.isolate.coherence import contrast, gathered
 from sting.isolate.components import Components, cube_of
+from sting.isolate.density import leaves
 from sting.messages import check_choice, check_whole, is_number, named_keywords, refuse, warn
 
 __all__ = ["cluster"]
@@ -109,8 +110,8 @@ def cluster(
 
     Notes
     -----
-    The defaults were found on synthetic scenes (``benchmarks/isolate_scenes.py``). HDBSCAN takes about 4 s for 37,000 components,
-    and a time that goes with the square of their number.
+    The defaults were found on synthetic scenes (``benchmarks/isolate_scenes.py``). HDBSCAN is given the distances to the nearest
+    ``2 * min_samples`` neighbours only.
 
     References
     ----------
@@ -155,8 +156,7 @@ def cluster(
         axes = np.array([v / scale for v, scale in zip((*place, velocity, *properties[:2]), scales, strict=True) if scale]).T
         found = np.full(len(some), -1)
         if method == "hdbscan":
-            how = {"cluster_selection_method": "leaf", "copy": True}
-            found = learn.HDBSCAN(min_cluster_size=min_size, min_samples=min_samples, **how).fit_predict(axes)
+            found = leaves(learn, axes, min_size=min_size, min_samples=min_samples)
         if (found < 0).all():
             found = learn.DBSCAN(eps=eps, min_samples=min_samples).fit_predict(axes)
         if width_tolerance is not None:

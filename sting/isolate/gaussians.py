@@ -124,7 +124,7 @@ def _iterate(state, spectrum, x, bounds):
 CENTRE = ("fit", "loss", "gradient", "curvature", "damping")
 
 
-@program(static=())
+@program(static=(), vectors=True)
 def begin(fits: Float[Array, "m k 3"], spectra: Float[Array, "m n"], x: Spectrum, bounds: Float[Array, "2 3"]):
     """State of fits before their first iteration."""
     m = len(fits)
@@ -132,7 +132,7 @@ def begin(fits: Float[Array, "m k 3"], spectra: Float[Array, "m n"], x: Spectrum
     return centre | {"damping": jnp.full(m, FIRST_DAMPING), "iterations": jnp.zeros(m), "ended": jnp.full(m, RUNNING)}
 
 
-@program(static=())
+@program(static=(), vectors=True)
 def go_on(state, spectra: Float[Array, "m n"], x: Spectrum, bounds: Float[Array, "2 3"]):
     """Run up to `ITERATIONS` iterations of each fit that has not ended."""
 
@@ -147,7 +147,7 @@ def go_on(state, spectra: Float[Array, "m n"], x: Spectrum, bounds: Float[Array,
     return jax.lax.while_loop(unfinished, body, (state, 0))[0]
 
 
-@program(static=())
+@program(static=(), vectors=True)
 def strongest(fits: Float[Array, "m k 3"], spectra: Float[Array, "m n"], x: Spectrum, filters):
     """The component that lowers chi2 of each residual most, (m, 3), and by how much: what a matched filter finds.
 
@@ -171,7 +171,7 @@ def strongest(fits: Float[Array, "m k 3"], spectra: Float[Array, "m n"], x: Spec
     return jnp.stack([height, filters["centroid"][best], filters["width"][best]], axis=1), jnp.maximum(score, 0.0) ** 2
 
 
-@program(static=())
+@program(static=(), vectors=True)
 def adapt(fits: Float[Array, "m k 3"], spectra: Float[Array, "m n"], x: Spectrum):
     """Fits of other spectra with amplitudes for these, and their chi2."""
 

@@ -110,7 +110,14 @@ def _makers():
     code = hashlib.sha256()
     for path in sorted(Path(__file__).parent.rglob("*.py")):
         code.update(path.read_bytes())
-    return code.hexdigest(), jax.__version__, jaxlib.__version__, sorted(OPTIONS | VECTORS), jax.default_backend(), jax.device_count()
+    return (
+        code.hexdigest(),
+        jax.__version__,
+        jaxlib.__version__,
+        sorted(OPTIONS | VECTORS),
+        jax.default_backend(),
+        jax.device_count(),
+    )
 
 
 @lru_cache(maxsize=1)

@@ -15,8 +15,8 @@ from sting.programs import program
 
 __all__ = []
 
-#: Spectra in one call of a program: what a processor has near it.
-CHUNK = 64
+#: Spectra in one call of a program: what a processor has near it. The last fits that go on, which take long, are fewer.
+CHUNK, FEW = 64, 16
 
 #: The numbers of channels and of filters are multiples of these, lest there be a program for every cube.
 CHANNELS_ROUND, FILTERS_ROUND = 32, 128
@@ -87,6 +87,17 @@ def limits_of(fit: Fit, bounds: Float[Array, "2 3"]):
     return [jnp.tile(bound, fit.shape[0]) for bound in bounds]
 
 
+def solve(matrix: Float[Array, "p p"], vector: Float[Array, " p"]):
+    """Solution for a matrix that is positive definite: without pivots, and of all spectra at once, as LAPACK does not."""
+    both, number = jnp.concatenate([matrix, vector[:, None]], axis=1), jnp.arange(vector.size)
+
+    def eliminate(j, both):
+        row = both[j] / both[j, j]
+        return jnp.where((number == j)[:, None], row, both - both[:, j, None] * row)
+
+    return jax.lax.fori_loop(0, vector.size, eliminate, both)[:, -1]
+
+
 def step(state, bounds):
     """Next place of a fit, and by how much that promises to lower half of chi2; what is held by a bound stays."""
     fit, gradient, curvature = state["fit"], state["gradient"], state["curvature"]
@@ -95,7 +106,7 @@ def step(state, bounds):
     moves = ~(((place <= low) & (gradient > 0)) | ((place >= high) & (gradient < 0)))
     matrix = curvature + jnp.diag(state["damping"] * diagonal + jnp.where(diagonal > 0, 0.0, 1.0))
     matrix = jnp.where(moves[:, None] & moves, matrix, jnp.eye(place.size))
-    change = -jnp.linalg.solve(matrix, jnp.where(moves, gradient, 0.0)).reshape(fit.shape)
+    change = -solve(matrix, jnp.where(moves, gradient, 0.0)).reshape(fit.shape)
     width = fit[:, 2]
     new = jnp.stack(
         [
@@ -224,16 +235,16 @@ def padded(n_channels):
     return n_channels + -n_channels % CHANNELS_ROUND
 
 
-def in_chunks(function, arrays, *shared):
-    """Call a program with some rows at a time of a tree of arrays, and put together what it returns."""
+def in_chunks(function, arrays, *shared, chunk=CHUNK):
+    """Call a program with a chunk of rows at a time of a tree of arrays, and put together what it returns."""
     leaves, tree = jax.tree.flatten(arrays)
     found = []
-    for begin_at in range(0, len(leaves[0]), CHUNK):
-        rows = [leaf[begin_at : begin_at + CHUNK] for leaf in leaves]
+    for begin_at in range(0, len(leaves[0]), chunk):
+        rows = [leaf[begin_at : begin_at + chunk] for leaf in leaves]
         n = len(rows[0])
-        if n < CHUNK:
+        if n < chunk:
             # the last row again and again: nothing compiles anew
-            rows = [np.concatenate([row, np.repeat(row[-1:], CHUNK - n, axis=0)]) for row in rows]
+            rows = [np.concatenate([row, np.repeat(row[-1:], chunk - n, axis=0)]) for row in rows]
         result = function(*jax.tree.unflatten(tree, rows), *shared)
         found.append(jax.tree.map(lambda leaf, n=n: np.asarray(leaf)[:n], result))
     return jax.tree.map(lambda *parts: np.concatenate(parts), *found)
@@ -263,15 +274,19 @@ def fit_all(fits, spectra, x, bounds, goal=None):
         ``fit`` (m, k, 3), ``loss`` (chi2, (m,)) and ``curvature`` (m, 3k, 3k) of each.
     """
     state = in_chunks(begin, (fits, spectra), x, bounds)
-    left, number = np.arange(len(fits)), 0
+    left = np.arange(len(fits))
     while len(left):
-        now = in_chunks(go_on, ({name: value[left] for name, value in state.items()}, spectra[left]), x, bounds)
+        # those that go on come first, so that only the last calls are for fewer than a chunk
+        some, left = left[:CHUNK], left[CHUNK:]
+        chunk = CHUNK if len(some) > FEW else FEW
+        now = in_chunks(go_on, ({name: value[some] for name, value in state.items()}, spectra[some]), x, bounds, chunk=chunk)
         for name, value in now.items():
-            state[name][left] = value
+            state[name][some] = value
         going = now["ended"] == RUNNING
         if goal is not None:
-            going &= now["loss"] < goal[left] + PATIENCE[min(number, len(PATIENCE) - 1)]
-        left, number = left[going], number + 1
+            rounds = now["iterations"].astype(int) // ITERATIONS
+            going &= now["loss"] < goal[some] + np.take(PATIENCE, rounds - 1, mode="clip")
+        left = np.concatenate([some[going], left])
     return {name: state[name] for name in ("fit", "loss", "curvature")}
 
 

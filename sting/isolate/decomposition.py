@@ -15,7 +15,7 @@ import sting
 from sting.core.constants import FWHM
 from sting.cubes import KMS, beam_axes, cell_of, offsets, open_cube, place_of, positions, quantity, sky_position, to_velocity
 from sting.isolate.components import Components, make_table
-from sting.isolate.gaussians import CHUNK, FEW, adapt, fit_all, in_chunks, make_filters, padded, strongest
+from sting.isolate.gaussians import CHUNK, adapt, fit_all, in_chunks, make_filters, padded, strongest
 from sting.isolate.growth import Rules, adopt, aicc, empty, grow
 from sting.messages import check_choice, check_whole, in_float64, is_number, named_keywords, refuse, warn
 from sting.noise import check_rms, estimate_rms, find_noise
@@ -332,10 +332,9 @@ def _make_programs(rules):
         if programs < rules.max_components:
             in_chunks(strongest, (fits, spectra), rules.x, rules.filters)
         if programs:
+            # given up at once
+            fit_all(fits, spectra, rules.x, rules.bounds, np.full(CHUNK, -np.inf))
             in_chunks(adapt, (fits, spectra), rules.x)
-            for few in (CHUNK, FEW):
-                # given up at once
-                fit_all(fits[:few], spectra[:few], rules.x, rules.bounds, np.full(few, -np.inf))
 
 
 def _all_done(pool, function, items):

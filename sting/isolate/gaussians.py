@@ -10,13 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from sting.core.levenberg import FIRST_DAMPING, FREE_STEP, RUNNING, STUCK, accept
+from sting.core.levenberg import CONVERGED, FIRST_DAMPING, FREE_STEP, RUNNING, STUCK, accept
 from sting.programs import program
 
 __all__ = []
 
-#: Spectra in one call of a program: what a processor has near it. The last fits that go on, which take long, are fewer.
-CHUNK, FEW = 64, 16
+#: Spectra in one call of a program, and of them those that are fitted side by side: what a processor has near it.
+CHUNK, ABREAST = 64, 16
 
 #: The numbers of channels and of filters are multiples of these, lest there be a program for every cube.
 CHANNELS_ROUND, FILTERS_ROUND = 32, 128
@@ -127,7 +127,7 @@ def _iterate(state, spectrum, x, bounds):
     iterations = state["iterations"] + 1
     # a step that only rounding could tell is refused for ever
     ended = settled | (new["damping"] > STUCK) | (iterations >= MOST_ITERATIONS)
-    new |= {"iterations": iterations, "ended": jnp.where(ended, 1.0, RUNNING)}
+    new |= {"iterations": iterations, "ended": jnp.where(ended, CONVERGED, RUNNING)}
     return {name: jnp.where(state["ended"] > RUNNING, state[name], value) for name, value in new.items()}
 
 
@@ -145,17 +145,26 @@ def begin(fits: Float[Array, "m k 3"], spectra: Float[Array, "m n"], x: Spectrum
 
 @program(static=(), vectors=True)
 def go_on(state, spectra: Float[Array, "m n"], x: Spectrum, bounds: Float[Array, "2 3"]):
-    """Run up to `ITERATIONS` iterations of each fit that has not ended."""
+    """Run up to `ITERATIONS` iterations of each fit that has not ended; ``m`` is a multiple of `ABREAST`."""
 
-    def unfinished(carry):
-        state, k = carry
-        return (k < ITERATIONS) & jnp.any(state["ended"] == RUNNING)
+    def some(number, state):
+        def part(leaf):
+            return jax.lax.dynamic_slice_in_dim(leaf, number * ABREAST, ABREAST)
 
-    def body(carry):
-        state, k = carry
-        return jax.vmap(_iterate, (0, 0, None, None))(state, spectra, x, bounds), k + 1
+        def unfinished(carry):
+            now, k = carry
+            return (k < ITERATIONS) & jnp.any(now["ended"] == RUNNING)
 
-    return jax.lax.while_loop(unfinished, body, (state, 0))[0]
+        def body(carry):
+            now, k = carry
+            return jax.vmap(_iterate, (0, 0, None, None))(now, their, x, bounds), k + 1
+
+        their = part(spectra)
+        now = jax.lax.while_loop(unfinished, body, (jax.tree.map(part, state), 0))[0]
+        place = number * ABREAST
+        return {name: jax.lax.dynamic_update_slice_in_dim(state[name], leaf, place, 0) for name, leaf in now.items()}
+
+    return jax.lax.fori_loop(0, len(spectra) // ABREAST, some, state)
 
 
 @program(static=(), vectors=True)
@@ -235,17 +244,20 @@ def padded(n_channels):
     return n_channels + -n_channels % CHANNELS_ROUND
 
 
-def in_chunks(function, arrays, *shared, chunk=CHUNK):
-    """Call a program with a chunk of rows at a time of a tree of arrays, and put together what it returns."""
+def filled(rows):
+    """A chunk of rows: the last one again and again, so that nothing compiles anew."""
+    more = CHUNK - len(rows)
+    return np.concatenate([rows, np.repeat(rows[-1:], more, axis=0)]) if more else rows
+
+
+def in_chunks(function, arrays, *shared):
+    """Call a program with some rows at a time of a tree of arrays, and put together what it returns."""
     leaves, tree = jax.tree.flatten(arrays)
     found = []
-    for begin_at in range(0, len(leaves[0]), chunk):
-        rows = [leaf[begin_at : begin_at + chunk] for leaf in leaves]
+    for begin_at in range(0, len(leaves[0]), CHUNK):
+        rows = [leaf[begin_at : begin_at + CHUNK] for leaf in leaves]
         n = len(rows[0])
-        if n < chunk:
-            # the last row again and again: nothing compiles anew
-            rows = [np.concatenate([row, np.repeat(row[-1:], chunk - n, axis=0)]) for row in rows]
-        result = function(*jax.tree.unflatten(tree, rows), *shared)
+        result = function(*jax.tree.unflatten(tree, map(filled, rows)), *shared)
         found.append(jax.tree.map(lambda leaf, n=n: np.asarray(leaf)[:n], result))
     return jax.tree.map(lambda *parts: np.concatenate(parts), *found)
 
@@ -278,8 +290,10 @@ def fit_all(fits, spectra, x, bounds, goal=None):
     while len(left):
         # those that go on come first, so that only the last calls are for fewer than a chunk
         some, left = left[:CHUNK], left[CHUNK:]
-        chunk = CHUNK if len(some) > FEW else FEW
-        now = in_chunks(go_on, ({name: value[some] for name, value in state.items()}, spectra[some]), x, bounds, chunk=chunk)
+        rows = {name: filled(value[some]) for name, value in state.items()}
+        # and what fills a chunk takes no time
+        rows["ended"][len(some) :] = CONVERGED
+        now = {name: np.asarray(leaf)[: len(some)] for name, leaf in go_on(rows, filled(spectra[some]), x, bounds).items()}
         for name, value in now.items():
             state[name][some] = value
         going = now["ended"] == RUNNING

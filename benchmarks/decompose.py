@@ -259,10 +259,9 @@ def compare(arguments, folder, m, runs):
     print(f"{m} spectra of {CHANNELS} channels with none to {MOST} lines, by each side{fewer}.\n")
     head = ["", "time for each spectrum (ms)", "ratio", "right number (%)", "its chi2 higher (%)", "ours higher (%)"]
     print(markdown([*head, "apart, median (sigma)", "99 % (sigma)"], rows, n_text=1))
-    print(
-        f"\nThe last columns are of spectra in which both find the right lines: where one side's chi2 is higher by {SAME_CHI2} or more,"
-    )
-    print("its fit has stopped before the minimum that the other one finds; how far parameters are apart is that of the others.")
+    print("\nThe last four columns are of spectra with lines in which both sides find the right number.")
+    print(f"Where chi2 of one is higher (by {SAME_CHI2} or more), its fit has stopped above the minimum that the other finds.")
+    print("Apart are parameters in the others.")
     print(f"\nThe first call in a process takes {spread(seconds['first'])} s in all. {cores()} cores, load average {load()}.\n")
 
 

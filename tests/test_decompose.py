@@ -110,6 +110,29 @@ class TestBatchedFit:
         noiseless = g.evaluate(fit, shapes(fit), x)["curvature"]
         assert np.asarray(noiseless) == pytest.approx(np.asarray(curvature).reshape(6, 6))
 
+    @pytest.mark.parametrize("size", [3, 6, 9])
+    def test_small_systems_are_solved(self, double, size):
+        rng = np.random.default_rng(size)
+        roots = rng.normal(size=(20, size, size)) * 10.0 ** rng.uniform(-3, 3, (20, 1, size))
+        matrices, vectors = np.swapaxes(roots, 1, 2) @ roots, rng.normal(size=(20, size))
+        # of any scale of each parameter, as amplitudes and widths have
+        scale = np.sqrt(np.einsum("mii->mi", matrices))
+        matrices[:, np.arange(size), np.arange(size)] *= 1.01
+        found = np.asarray(jax.jit(jax.vmap(g.solve))(matrices, vectors))
+        peer = np.linalg.solve(matrices, vectors[..., None])[..., 0]
+        assert found * scale == pytest.approx(peer * scale, rel=1e-9)
+
+    @pytest.mark.parametrize("m", [1, 15, 16, 17, 63, 64, 65, 130])
+    def test_a_fit_does_not_depend_on_those_beside_it(self, double, m):
+        rng = np.random.default_rng(1)
+        truth = draw_lines(rng, 130, 2, separation=1.2)
+        spectra, r = shapes(truth) + rng.normal(size=(130, N)), rules()
+        starts = truth * rng.uniform(0.8, 1.2, truth.shape)
+        goal = np.full(130, 170.0)
+        all_of_them, some = (g.fit_all(starts[:n], spectra[:n], r.x, r.bounds, goal[:n]) for n in (130, m))
+        for name, values in some.items():
+            np.testing.assert_array_equal(values, all_of_them[name][:m])
+
     @pytest.mark.parametrize("k", [1, 2, 3])
     def test_finds_the_minimum_that_scipy_finds(self, double, k):
         rng = np.random.default_rng(k)
@@ -394,6 +417,19 @@ class TestNoise:
         notes = []
         assert decomposition_module._noise(cube, notes) == estimate_rms(cube).value
         assert notes == []
+
+    @pytest.mark.parametrize("has_bowl", [False, True])
+    def test_is_not_taken_below_zero_where_bowls_are(self, noise, make_cube, has_bowl):
+        values = noise[:576].T.reshape(N, 24, 24).copy()
+        # emission that fills much on one side
+        values[:90, :, :8] += 5.0
+        if has_bowl:
+            values[:, :, 16:] -= 1.0
+        notes = []
+        found = decomposition_module._noise(as_cube(make_cube, values.reshape(N, -1).T, (24, 24)), notes)
+        assert any("below zero" in note for note in notes) == (not has_bowl)
+        if not has_bowl:
+            assert found == pytest.approx(1, abs=0.03)
 
     @pytest.mark.parametrize("uneven", [False, True])
     def test_is_right_in_the_middle_of_a_scene(self, uneven):

@@ -42,7 +42,7 @@ SMALLEST_TILE = 8
 #: Side (pixels) of the squares over which a map of the noise is smoothed.
 SMOOTHED = 7
 
-#: By which factor the spread of all values exceeds that of the values below zero where lines fill much.
+#: By which factor the spread of all values exceeds what those below zero say where lines fill much.
 CROWDED = 1.25
 
 #: Depth that a tenth of the values below zero exceed, in units of their median depth: of Gaussian noise 2.44, and more where a
@@ -292,9 +292,7 @@ def _noise(cube, notes):
     if not found.rms > 0:
         refuse("cube", "hold noise", "one and the same value in most voxels", "Give rms as a number of your own.")
     spread, below, tail = _tiles(cube)
-    # otherwise what is below zero is no more than a tail of the noise
-    is_noise = len(tail) > 0 and np.median(tail) < MOST_TAIL
-    crowded = is_noise and bool((spread > CROWDED * below).any())
+    crowded = _is_crowded(spread / below, tail)
     tiles = np.fmin(spread, below) if crowded else spread
     if crowded:
         notes.append(
@@ -308,6 +306,15 @@ def _noise(cube, notes):
         )
         return _noise_map(cube, crowded)
     return float(np.median(tiles)) if crowded else found.rms
+
+
+def _is_crowded(ratio, tail):
+    """Whether lines raise the spread somewhere, by its ratio to the noise below zero in all parts of the image (see `_tiles`)."""
+    # of a continuum that was not subtracted there is only the tail of the noise below zero
+    if not len(tail) or np.median(tail) > MOST_TAIL:
+        return False
+    # negative bowls, or so few values that it is chance, make the ratio as small elsewhere
+    return bool(np.nanmax(ratio) > CROWDED and np.nanmin(ratio) > 1 / CROWDED)
 
 
 def _noise_map(cube, crowded):

@@ -35,7 +35,6 @@ RMS_CARD = "STINGRMS"
 #: Channels that a pixel must have for a noise of its own.
 FEWEST_CHANNELS = 5
 
-
 #: From a median deviation to a standard deviation, of Gaussian noise.
 MAD_TO_SIGMA = 1.482602218505602
 

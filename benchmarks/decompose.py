@@ -20,6 +20,8 @@ PEERS = {"levmar": "astropy, LevMarLSQFitter", "trf": "astropy, TRFLSQFitter", "
 #: Of which peer how many of the spectra are asked for.
 MOST_SPECTRA = {"pyspeckit": 100}
 FWHM = np.sqrt(8 * np.log(2))
+#: Two sides whose chi2 differ by less are in the same minimum.
+SAME_CHI2 = 0.1
 
 
 def make_spectra(m, seed=1):
@@ -182,16 +184,31 @@ def run_large(path):
     print(json.dumps({"seconds": seconds, "peak": peak, "spectra": found.meta["n_spectra"], "components": len(found)}))
 
 
-def agreement(folder, peer, truth):
-    """How often each side finds the right number, and how far apart they are where both do, in units of our errors."""
+def chi2_of(lines, spectra):
+    """Chi2 of fits (m, MOST, 3), whose components that are none are zero."""
+    axis, chi2 = VELOCITY + CHANNEL * np.arange(CHANNELS), np.sum(spectra**2, axis=1)
+    for row, (one, spectrum) in enumerate(zip(lines, spectra, strict=True)):
+        amplitude, centroid, width = one[one[:, 2] > 0].T[..., None]
+        model = np.sum(amplitude * np.exp(-0.5 * ((axis - centroid) / width) ** 2), axis=0)
+        chi2[row] = np.sum((spectrum - model) ** 2)
+    return chi2
+
+
+def agreement(folder, peer, spectra, truth):
+    """How the two sides compare, over the spectra of a peer.
+
+    The shares of right numbers of lines; of the spectra with lines in which both are right, the shares in which the peer and in
+    which we end above the other's chi2; and the differences of parameters in the others, in units of our errors.
+    """
     ours, theirs = (dict(np.load(folder / f"{name}.npz")) for name in ("ours", peer))
-    truth = truth[: len(theirs["numbers"])]
+    spectra, truth = spectra[: len(theirs["numbers"])], truth[: len(theirs["numbers"])]
     ours = {name: values[: len(truth)] for name, values in ours.items()}
-    both = (ours["numbers"] == truth) & (theirs["numbers"] == truth)
-    there = np.arange(MOST) < truth[both][:, None]
-    apart = np.abs(ours["lines"] - theirs["lines"])[both][there] / ours["errors"][both][there]
     right = [np.mean(side["numbers"] == truth) for side in (ours, theirs)]
-    return right, float(np.median(apart)), float(np.quantile(apart, 0.99))
+    both = (ours["numbers"] == truth) & (theirs["numbers"] == truth) & (truth > 0)
+    above = np.subtract(*(chi2_of(side["lines"][both], spectra[both]) for side in (theirs, ours)))
+    same, there = np.abs(above) < SAME_CHI2, np.arange(MOST) < truth[both][:, None]
+    apart = np.abs(ours["lines"] - theirs["lines"])[both] / ours["errors"][both]
+    return right, [np.mean(sign * above >= SAME_CHI2) for sign in (1, -1)], np.quantile(apart[same][there[same]], [0.5, 0.99])
 
 
 def main():
@@ -230,17 +247,21 @@ def compare(arguments, folder, m, runs):
         for name, python in pythons.items():
             side = "peer" if name == "pyspeckit" else "ours"
             seconds[name].append(json.loads(child(side, [python, script, "--child", name, path]).splitlines()[-1])["seconds"])
-    rows = [["sting", spread([1e3 * s for s in seconds["ours"]]), "1", "", "", ""]]
+    rows = [["sting", spread([1e3 * s for s in seconds["ours"]]), "1", *[""] * 5]]
     for name in pythons:
-        (ours, theirs), middle, far = agreement(folder, name, truth)
+        (ours, theirs), above, apart = agreement(folder, name, spectra, truth)
         rows[0][3] = f"{100 * ours:.1f}"
         ratios = [one / other for one, other in zip(seconds[name], seconds["ours"], strict=True)]
         right = f"{100 * theirs:.1f}"
-        rows.append([PEERS[name], spread([1e3 * s for s in seconds[name]]), spread(ratios), right, digits(middle), digits(far)])
+        shares = [f"{100 * share:.1f}" for share in above]
+        rows.append([PEERS[name], spread([1e3 * s for s in seconds[name]]), spread(ratios), right, *shares, *map(digits, apart)])
     fewer = f" (pyspeckit: the first {min(m, MOST_SPECTRA['pyspeckit'])})" if "pyspeckit" in pythons else ""
     print(f"{m} spectra of {CHANNELS} channels with none to {MOST} lines, by each side{fewer}.\n")
-    head = ["", "time for each spectrum (ms)", "ratio", "right number (%)", "apart, median (sigma)", "99 % (sigma)"]
-    print(markdown(head, rows, n_text=1))
+    head = ["", "time for each spectrum (ms)", "ratio", "right number (%)", "its chi2 higher (%)", "ours higher (%)"]
+    print(markdown([*head, "apart, median (sigma)", "99 % (sigma)"], rows, n_text=1))
+    print("\nThe last four columns are of spectra with lines in which both sides find the right number.")
+    print(f"Where chi2 of one is higher (by {SAME_CHI2} or more), its fit has stopped above the minimum that the other finds.")
+    print("Apart are parameters in the others.")
     print(f"\nThe first call in a process takes {spread(seconds['first'])} s in all. {cores()} cores, load average {load()}.\n")
 
 

@@ -35,6 +35,9 @@ RMS_CARD = "STINGRMS"
 #: Channels that a pixel must have for a noise of its own.
 FEWEST_CHANNELS = 5
 
+#: From a median deviation to a standard deviation, of Gaussian noise.
+MAD_TO_SIGMA = 1.482602218505602
+
 
 class Noise(NamedTuple):
     """How much of a cube is padding, and its noise: a number or a map (ny, nx) in the unit of the cube."""
@@ -103,7 +106,7 @@ def estimate_rms(cube, *, line_free=None, per_pixel=False):
     if noise.is_lost:
         found = f"{noise.padded:.1%} of it exactly zero"
         refuse("cube", "not have been masked before", found, "Estimate its noise from the cube as it was, and give that as rms.")
-    rms = _map(cube, channels) if per_pixel else noise.rms
+    rms = _map(cube, channels, _noise_of) if per_pixel else noise.rms
     if not np.any(rms > 0):
         rule = f"hold {FEWEST_CHANNELS} channels of noise for per_pixel" if per_pixel else "hold noise"
         refuse("cube", rule, f"{len(channels)} channels without", "Give rms as a number of your own.")
@@ -217,13 +220,13 @@ def _every(whole, step, where):
     return slice(whole.start + int(where * step), whole.stop, step)
 
 
-def _map(cube, channels):
+def _map(cube, channels, noise_of):
     """Noise of each pixel (ny, nx), some rows at a time."""
     n_y, n_x = cube.shape[1:]
     step = max(1, NOISE_SAMPLE // (len(channels) * n_x))
     rows, runs = [slice(y, min(y + step, n_y)) for y in range(0, n_y, step)], _runs(channels)
     found = read(cube, [(run, some, slice(0, n_x)) for some in rows for run in runs], "noise")
-    return np.concatenate([_noise_of(np.concatenate([next(found)[1] for _ in runs])) for _ in rows])
+    return np.concatenate([noise_of(np.concatenate([next(found)[1] for _ in runs])) for _ in rows])
 
 
 def _noise_of(values):
@@ -234,6 +237,44 @@ def _noise_of(values):
     if known.any():
         noise[known] = mad_std(values[:, known], axis=0, ignore_nan=True)
     return noise
+
+
+def below_zero(values):
+    """Noise of the values of each pixel that lie below zero, 1.4826 times their median: right beside lines that fill much.
+
+    Emission only takes values from below zero. So does a continuum that was not subtracted.
+
+    Parameters
+    ----------
+    values : `~numpy.ndarray`
+        Values of channels (n, ...), NaN where there is none.
+
+    Returns
+    -------
+    `~numpy.ndarray`
+        NaN where no value is below zero.
+    """
+    negative = values < 0
+    depth = np.sort(np.where(negative, -values, np.nan), axis=0)
+    last = np.maximum(np.count_nonzero(negative, axis=0) - 1, 0)[None]
+    middle = [np.take_along_axis(depth, place, axis=0)[0] for place in (last // 2, (last + 1) // 2)]
+    return MAD_TO_SIGMA * np.mean(middle, axis=0)
+
+
+def map_below_zero(cube):
+    """Noise of each pixel (ny, nx) from its values below zero, some rows at a time.
+
+    Parameters
+    ----------
+    cube : `~spectral_cube.SpectralCube`
+        The cube.
+
+    Returns
+    -------
+    `~numpy.ndarray`
+        In the unit of the cube.
+    """
+    return _map(cube, np.arange(cube.shape[0]), below_zero)
 
 
 def check_threshold(rms_thresh):

@@ -13,12 +13,14 @@ from regions import PixCoord, RectanglePixelRegion
 from scipy.optimize import least_squares
 from spectral_cube import SpectralCube
 
+from sting import synthetic
 from sting.core.constants import FWHM
 from sting.cubes import KMS, offsets
 from sting.isolate import Components, decompose, growth
 from sting.isolate import decomposition as decomposition_module
 from sting.isolate import gaussians as g
 from sting.messages import StingWarning
+from sting.noise import estimate_rms
 
 N = 160
 KELVIN = 1 * u.K
@@ -107,6 +109,29 @@ class TestBatchedFit:
         curvature = jax.jit(jax.hessian(half_chi2))(fit, shapes(fit))
         noiseless = g.evaluate(fit, shapes(fit), x)["curvature"]
         assert np.asarray(noiseless) == pytest.approx(np.asarray(curvature).reshape(6, 6))
+
+    @pytest.mark.parametrize("size", [3, 6, 9])
+    def test_small_systems_are_solved(self, double, size):
+        rng = np.random.default_rng(size)
+        roots = rng.normal(size=(20, size, size)) * 10.0 ** rng.uniform(-3, 3, (20, 1, size))
+        matrices, vectors = np.swapaxes(roots, 1, 2) @ roots, rng.normal(size=(20, size))
+        # of any scale of each parameter, as amplitudes and widths have
+        scale = np.sqrt(np.einsum("mii->mi", matrices))
+        matrices[:, np.arange(size), np.arange(size)] *= 1.01
+        found = np.asarray(jax.jit(jax.vmap(g.solve))(matrices, vectors))
+        peer = np.linalg.solve(matrices, vectors[..., None])[..., 0]
+        assert found * scale == pytest.approx(peer * scale, rel=1e-9)
+
+    @pytest.mark.parametrize("m", [1, 15, 16, 17, 63, 64, 65, 130])
+    def test_a_fit_does_not_depend_on_those_beside_it(self, double, m):
+        rng = np.random.default_rng(1)
+        truth = draw_lines(rng, 130, 2, separation=1.2)
+        spectra, r = shapes(truth) + rng.normal(size=(130, N)), rules()
+        starts = truth * rng.uniform(0.8, 1.2, truth.shape)
+        goal = np.full(130, 170.0)
+        all_of_them, some = (g.fit_all(starts[:n], spectra[:n], r.x, r.bounds, goal[:n]) for n in (130, m))
+        for name, values in some.items():
+            np.testing.assert_array_equal(values, all_of_them[name][:m])
 
     @pytest.mark.parametrize("k", [1, 2, 3])
     def test_finds_the_minimum_that_scipy_finds(self, double, k):
@@ -374,10 +399,49 @@ class TestNoise:
         assert (len(result), result.notes) == (80, [])
 
     def test_too_large_a_noise_is_noted(self, scene):
-        # lines fill a fifth of the axis everywhere
-        note = decompose(scene[0], progress=False).notes[-1]
-        assert note.startswith("Chi2 per degree of freedom is 0.6")
+        note = decompose(scene[0], rms=1.3 * u.K, progress=False).notes[-1]
+        assert note.startswith("Chi2 per degree of freedom is 0.59")
         assert "channels without a line" in note
+
+    def test_lines_that_fill_much_do_not_raise_it(self, scene):
+        # a fifth of the axis everywhere
+        assert estimate_rms(scene[0]).value > 1.2
+        result = decompose(scene[0], progress=False)
+        assert result.meta["rms"] == pytest.approx(1, abs=0.02)
+        assert "from the values below zero" in result.notes[0]
+        assert len(result.notes) == 1
+
+    def test_continuum_does_not_lower_it(self, noise, make_cube):
+        # below zero there is a tail of the noise only
+        cube = as_cube(make_cube, noise[:400] + 1.0, (20, 20))
+        notes = []
+        assert decomposition_module._noise(cube, notes) == estimate_rms(cube).value
+        assert notes == []
+
+    @pytest.mark.parametrize("has_bowl", [False, True])
+    def test_is_not_taken_below_zero_where_bowls_are(self, noise, make_cube, has_bowl):
+        values = noise[:576].T.reshape(N, 24, 24).copy()
+        # emission that fills much on one side
+        values[:90, :, :8] += 5.0
+        if has_bowl:
+            values[:, :, 16:] -= 1.0
+        notes = []
+        found = decomposition_module._noise(as_cube(make_cube, values.reshape(N, -1).T, (24, 24)), notes)
+        assert any("below zero" in note for note in notes) == (not has_bowl)
+        if not has_bowl:
+            assert found == pytest.approx(1, abs=0.03)
+
+    @pytest.mark.parametrize("uneven", [False, True])
+    def test_is_right_in_the_middle_of_a_scene(self, uneven):
+        scene = synthetic.make_scene(seed=1)
+        noise = scene.cube.filled_data[:].value - scene.model
+        noise *= np.linspace(1, 4, noise.shape[2]) if uneven else 1
+        cube, notes = scene.cube._new_cube_with(data=scene.model + noise), []
+        found = np.broadcast_to(decomposition_module._noise(cube, notes), noise.shape[1:])
+        for part in ((slice(44, 56), slice(44, 56)), (slice(None), slice(0, 8))):
+            assert np.median(found[part]) == pytest.approx(np.std(noise[:, *part]), rel=0.1)
+        assert np.median(estimate_rms(cube, per_pixel=True).value[44:56, 44:56]) > 1.25 * np.median(found[44:56, 44:56])
+        assert len(notes) == 1 + uneven
 
     def test_map_is_made_where_it_is_uneven(self, make_cube):
         rng = np.random.default_rng(0)

@@ -178,3 +178,28 @@ class TestGiven:
     def test_without_a_threshold(self, make_cube, values):
         with pytest.raises(ValueError, match=r"^'rms_thresh' must be given with rms; got none"):
             extract_streamer_subcube(make_cube(values), rms=1 * u.K)
+
+
+class TestBelowZero:
+    def test_of_noise_beside_emission(self):
+        values = 2 * np.random.default_rng(4).standard_normal((2000, 3))
+        expected = [mad_std(np.concatenate([one[one < 0], -one[one < 0]])) for one in values.T]
+        np.testing.assert_allclose(room.below_zero(values), expected, rtol=1e-12)
+        np.testing.assert_allclose(expected, 2, rtol=0.1)
+        crowded = np.concatenate([values, np.full((6000, 3), 50.0), np.full((5, 3), np.nan)])
+        np.testing.assert_array_equal(room.below_zero(crowded), room.below_zero(values))
+
+    @pytest.mark.parametrize(
+        ("negative", "middle"), [([-3.0], 3.0), ([-3.0, -1.0], 2.0), ([-3.0, -1.0, -2.0], 2.0), ([], np.nan)]
+    )
+    def test_is_a_median(self, negative, middle):
+        values = np.array([4.0, np.nan, 0.0, *negative])
+        np.testing.assert_allclose(room.below_zero(values), 1.482602218505602 * middle, rtol=1e-15)
+
+    def test_map(self, make_cube, values, monkeypatch):
+        values[:, 2, 3] = np.nan
+        found = room.map_below_zero(make_cube(values))
+        np.testing.assert_array_equal(found, room.below_zero(values))
+        assert np.argwhere(np.isnan(found)).tolist() == [[2, 3]]
+        monkeypatch.setattr(room, "NOISE_SAMPLE", 40 * 30 * 5)
+        np.testing.assert_array_equal(room.map_below_zero(make_cube(values)), found)

@@ -113,6 +113,28 @@ class TestProgram:
         monkeypatch.setattr(programs, "_read", lambda file: broken)
         np.testing.assert_array_equal(program(double, static=("times",))(np.ones(3), 2), 4 * np.ones(3))
 
+    @pytest.mark.parametrize(("vectors", "level"), [(False, 1), (True, 3)])
+    def test_it_is_compiled_for_long_rows_where_that_is_asked_for(self, monkeypatch, vectors, level):
+        told, lowered = [], type(jax.jit(double, static_argnums=1).lower(1.0, 2))
+        compile_ = lowered.compile
+
+        def tell(self, compiler_options=None):
+            told.append(compiler_options)
+            return compile_(self, compiler_options)
+
+        monkeypatch.setattr(lowered, "compile", tell)
+        Program(double, ("times",), vectors)._compile((1.0, 2))
+        assert told[-1]["xla_backend_optimization_level"] == level
+        assert ("xla_cpu_prefer_vector_width" in told[-1]) == vectors
+
+    def test_options_that_the_compiler_does_not_know_are_left_out(self, monkeypatch):
+        monkeypatch.setattr(programs, "VECTORS", {"xla_cpu_no_such_option": 1})
+        usable = programs._usable_options.__wrapped__
+        monkeypatch.setattr(programs, "_usable_options", usable)
+        assert usable(vectors=True) == programs.OPTIONS
+        monkeypatch.setattr(programs, "OPTIONS", {"xla_cpu_no_such_option": 1})
+        assert usable(vectors=True) is None
+
     def test_a_folder_that_cannot_be_written_is_no_error(self, folder, monkeypatch):
         monkeypatch.setattr(programs, "_folder", lambda: folder / "not there")
         np.testing.assert_array_equal(program(double, static=("times",))(np.ones(3), 2), 4 * np.ones(3))

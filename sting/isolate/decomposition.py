@@ -18,7 +18,7 @@ from sting.isolate.components import Components, make_table
 from sting.isolate.gaussians import CHUNK, adapt, fit_all, in_chunks, make_filters, padded, strongest
 from sting.isolate.growth import Rules, adopt, aicc, empty, grow
 from sting.messages import check_choice, check_whole, in_float64, is_number, named_keywords, refuse, warn
-from sting.noise import check_rms, estimate_rms, find_noise
+from sting.noise import below_zero, check_rms, estimate_rms, find_noise, map_below_zero
 from sting.sky_regions import read_regions, region_mask
 from sting.voxels import columns, read
 
@@ -41,6 +41,13 @@ SMALLEST_TILE = 8
 
 #: Side (pixels) of the squares over which a map of the noise is smoothed.
 SMOOTHED = 7
+
+#: By which factor the spread of all values exceeds what those below zero say where lines fill much.
+CROWDED = 1.25
+
+#: Depth that a tenth of the values below zero exceed, in units of their median depth: of Gaussian noise 2.44, and more where a
+#: continuum that was not subtracted leaves the tail of the noise only.
+MOST_TAIL = 2.6
 
 #: Typical chi2 per degree of freedom beyond which the noise cannot be what it is taken for.
 CHI2_RANGE = 0.8, 1.25
@@ -98,8 +105,8 @@ def decompose(
         10,000 spectra without a line have a component; with 4, about 1 of 80.
     rms : `~astropy.units.Quantity`, optional
         The noise, a number or a map (ny, nx), NaN for pixels to leave out. By default `~sting.noise.estimate_rms`: one number, or
-        a map where the noise of 16 parts of the image differs by more than a factor of 1.5. Lines that fill a large part of the
-        axis raise the estimate: then give that of channels without a line.
+        a map where the noise of 16 parts of the image differs by more than a factor of 1.5. Where lines fill so much that this is
+        too large by a quarter or more, the noise is that of the values below zero, unless a continuum has left few of them.
     mask : array of bool, optional
         Pixels (ny, nx) to decompose; by default all.
     region : str, path-like, `~regions.Region`, or list of `~regions.Region`, optional
@@ -284,14 +291,39 @@ def _noise(cube, notes):
         refuse("cube", "not have been masked before", got, "Estimate its noise from the cube as it was, and give that as rms.")
     if not found.rms > 0:
         refuse("cube", "hold noise", "one and the same value in most voxels", "Give rms as a number of your own.")
-    tiles = [t for t in _noise_of_tiles(cube) if t > 0]
-    if len(tiles) > 1 and max(tiles) > UNEVEN * min(tiles):
+    spread, below, tail = _tiles(cube)
+    crowded = _is_crowded(spread / below, tail)
+    tiles = np.fmin(spread, below) if crowded else spread
+    if crowded:
         notes.append(
-            f"The noise of parts of the image differs by a factor of {max(tiles) / min(tiles):.2g}: each pixel has its own, "
+            "Lines fill much of the cube: its noise is taken from the values below zero, which a continuum or negative bowls "
+            "would change. Give rms if you know it better."
+        )
+    if len(tiles) > 1 and tiles.max() > UNEVEN * tiles.min():
+        notes.append(
+            f"The noise of parts of the image differs by a factor of {tiles.max() / tiles.min():.2g}: each pixel has its own, "
             f"the mean of the estimates of {SMOOTHED} x {SMOOTHED} pixels around it. Give rms as a map if you know it better."
         )
-        return _smooth(estimate_rms(cube, per_pixel=True).value)
-    return found.rms
+        return _noise_map(cube, crowded)
+    return float(np.median(tiles)) if crowded else found.rms
+
+
+def _is_crowded(ratio, tail):
+    """Whether lines raise the spread somewhere, by its ratio to the noise below zero in all parts of the image (see `_tiles`)."""
+    # of a continuum that was not subtracted there is only the tail of the noise below zero
+    if not len(tail) or np.median(tail) > MOST_TAIL:
+        return False
+    # negative bowls, or so few values that it is chance, make the ratio as small elsewhere
+    return bool(np.nanmax(ratio) > CROWDED and np.nanmin(ratio) > 1 / CROWDED)
+
+
+def _noise_map(cube, crowded):
+    """Noise of each pixel, from the values below zero where lines fill much."""
+    spread = _smooth(estimate_rms(cube, per_pixel=True).value)
+    if not crowded:
+        return spread
+    below = _smooth(map_below_zero(cube))
+    return np.where(spread > CROWDED * below, below, spread)
 
 
 def _smooth(noise):
@@ -303,8 +335,11 @@ def _smooth(noise):
     return np.where(known, total / np.maximum(share, 1e-9), np.nan)
 
 
-def _noise_of_tiles(cube):
-    """Noise of parts of the image, each from at most some hundred thousand voxels; NaN where one has none."""
+def _tiles(cube):
+    """Spread of the values of parts of the image, of those below zero, and the length of their tail (see `MOST_TAIL`).
+
+    Each is from at most some hundred thousand voxels; parts without a spread are left out.
+    """
     n_z, *sky = cube.shape
     edges = [np.linspace(0, n, max(1, min(TILES, n // SMALLEST_TILE)) + 1).astype(int) for n in sky]
     step, found = max(1, math.ceil(n_z * math.prod(sky) / TILES**2 / 300_000)), []
@@ -315,8 +350,11 @@ def _noise_of_tiles(cube):
         for left, right in zip(edges[1][:-1], edges[1][1:], strict=True):
             values = rows[..., left:right]
             values = values[np.isfinite(values) & (values != 0)]
-            found.append(float(mad_std(values)) if len(values) else np.nan)
-    return found
+            if len(values) and (spread := float(mad_std(values))) > 0:
+                depth = -values[values < 0]
+                tail = np.quantile(depth, 0.9) / np.median(depth) if len(depth) else np.inf
+                found.append((spread, float(below_zero(values)), tail))
+    return np.reshape(found, (-1, 3)).T
 
 
 def _n_cores():

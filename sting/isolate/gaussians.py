@@ -10,13 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from sting.core.levenberg import FIRST_DAMPING, FREE_STEP, RUNNING, STUCK, accept
+from sting.core.levenberg import CONVERGED, FIRST_DAMPING, FREE_STEP, RUNNING, STUCK, accept
 from sting.programs import program
 
 __all__ = []
 
-#: Spectra in one call of a program: what a processor has near it.
-CHUNK = 64
+#: Spectra in one call of a program, and of them those that are fitted side by side: what a processor has near it.
+CHUNK, ABREAST = 64, 16
 
 #: The numbers of channels and of filters are multiples of these, lest there be a program for every cube.
 CHANNELS_ROUND, FILTERS_ROUND = 32, 128
@@ -87,6 +87,17 @@ def limits_of(fit: Fit, bounds: Float[Array, "2 3"]):
     return [jnp.tile(bound, fit.shape[0]) for bound in bounds]
 
 
+def solve(matrix: Float[Array, "p p"], vector: Float[Array, " p"]):
+    """Solution for a matrix that is positive definite: without pivots, and of all spectra at once, as LAPACK does not."""
+    both, number = jnp.concatenate([matrix, vector[:, None]], axis=1), jnp.arange(vector.size)
+
+    def eliminate(j, both):
+        row = both[j] / both[j, j]
+        return jnp.where((number == j)[:, None], row, both - both[:, j, None] * row)
+
+    return jax.lax.fori_loop(0, vector.size, eliminate, both)[:, -1]
+
+
 def step(state, bounds):
     """Next place of a fit, and by how much that promises to lower half of chi2; what is held by a bound stays."""
     fit, gradient, curvature = state["fit"], state["gradient"], state["curvature"]
@@ -95,7 +106,7 @@ def step(state, bounds):
     moves = ~(((place <= low) & (gradient > 0)) | ((place >= high) & (gradient < 0)))
     matrix = curvature + jnp.diag(state["damping"] * diagonal + jnp.where(diagonal > 0, 0.0, 1.0))
     matrix = jnp.where(moves[:, None] & moves, matrix, jnp.eye(place.size))
-    change = -jnp.linalg.solve(matrix, jnp.where(moves, gradient, 0.0)).reshape(fit.shape)
+    change = -solve(matrix, jnp.where(moves, gradient, 0.0)).reshape(fit.shape)
     width = fit[:, 2]
     new = jnp.stack(
         [
@@ -116,7 +127,7 @@ def _iterate(state, spectrum, x, bounds):
     iterations = state["iterations"] + 1
     # a step that only rounding could tell is refused for ever
     ended = settled | (new["damping"] > STUCK) | (iterations >= MOST_ITERATIONS)
-    new |= {"iterations": iterations, "ended": jnp.where(ended, 1.0, RUNNING)}
+    new |= {"iterations": iterations, "ended": jnp.where(ended, CONVERGED, RUNNING)}
     return {name: jnp.where(state["ended"] > RUNNING, state[name], value) for name, value in new.items()}
 
 
@@ -124,7 +135,7 @@ def _iterate(state, spectrum, x, bounds):
 CENTRE = ("fit", "loss", "gradient", "curvature", "damping")
 
 
-@program(static=())
+@program(static=(), vectors=True)
 def begin(fits: Float[Array, "m k 3"], spectra: Float[Array, "m n"], x: Spectrum, bounds: Float[Array, "2 3"]):
     """State of fits before their first iteration."""
     m = len(fits)
@@ -132,22 +143,31 @@ def begin(fits: Float[Array, "m k 3"], spectra: Float[Array, "m n"], x: Spectrum
     return centre | {"damping": jnp.full(m, FIRST_DAMPING), "iterations": jnp.zeros(m), "ended": jnp.full(m, RUNNING)}
 
 
-@program(static=())
+@program(static=(), vectors=True)
 def go_on(state, spectra: Float[Array, "m n"], x: Spectrum, bounds: Float[Array, "2 3"]):
-    """Run up to `ITERATIONS` iterations of each fit that has not ended."""
+    """Run up to `ITERATIONS` iterations of each fit that has not ended; ``m`` is a multiple of `ABREAST`."""
 
-    def unfinished(carry):
-        state, k = carry
-        return (k < ITERATIONS) & jnp.any(state["ended"] == RUNNING)
+    def some(number, state):
+        def part(leaf):
+            return jax.lax.dynamic_slice_in_dim(leaf, number * ABREAST, ABREAST)
 
-    def body(carry):
-        state, k = carry
-        return jax.vmap(_iterate, (0, 0, None, None))(state, spectra, x, bounds), k + 1
+        def unfinished(carry):
+            now, k = carry
+            return (k < ITERATIONS) & jnp.any(now["ended"] == RUNNING)
 
-    return jax.lax.while_loop(unfinished, body, (state, 0))[0]
+        def body(carry):
+            now, k = carry
+            return jax.vmap(_iterate, (0, 0, None, None))(now, their, x, bounds), k + 1
+
+        their = part(spectra)
+        now = jax.lax.while_loop(unfinished, body, (jax.tree.map(part, state), 0))[0]
+        place = number * ABREAST
+        return {name: jax.lax.dynamic_update_slice_in_dim(state[name], leaf, place, 0) for name, leaf in now.items()}
+
+    return jax.lax.fori_loop(0, len(spectra) // ABREAST, some, state)
 
 
-@program(static=())
+@program(static=(), vectors=True)
 def strongest(fits: Float[Array, "m k 3"], spectra: Float[Array, "m n"], x: Spectrum, filters):
     """The component that lowers chi2 of each residual most, (m, 3), and by how much: what a matched filter finds.
 
@@ -171,7 +191,7 @@ def strongest(fits: Float[Array, "m k 3"], spectra: Float[Array, "m n"], x: Spec
     return jnp.stack([height, filters["centroid"][best], filters["width"][best]], axis=1), jnp.maximum(score, 0.0) ** 2
 
 
-@program(static=())
+@program(static=(), vectors=True)
 def adapt(fits: Float[Array, "m k 3"], spectra: Float[Array, "m n"], x: Spectrum):
     """Fits of other spectra with amplitudes for these, and their chi2."""
 
@@ -224,6 +244,12 @@ def padded(n_channels):
     return n_channels + -n_channels % CHANNELS_ROUND
 
 
+def filled(rows):
+    """A chunk of rows: the last one again and again, so that nothing compiles anew."""
+    more = CHUNK - len(rows)
+    return np.concatenate([rows, np.repeat(rows[-1:], more, axis=0)]) if more else rows
+
+
 def in_chunks(function, arrays, *shared):
     """Call a program with some rows at a time of a tree of arrays, and put together what it returns."""
     leaves, tree = jax.tree.flatten(arrays)
@@ -231,10 +257,7 @@ def in_chunks(function, arrays, *shared):
     for begin_at in range(0, len(leaves[0]), CHUNK):
         rows = [leaf[begin_at : begin_at + CHUNK] for leaf in leaves]
         n = len(rows[0])
-        if n < CHUNK:
-            # the last row again and again: nothing compiles anew
-            rows = [np.concatenate([row, np.repeat(row[-1:], CHUNK - n, axis=0)]) for row in rows]
-        result = function(*jax.tree.unflatten(tree, rows), *shared)
+        result = function(*jax.tree.unflatten(tree, map(filled, rows)), *shared)
         found.append(jax.tree.map(lambda leaf, n=n: np.asarray(leaf)[:n], result))
     return jax.tree.map(lambda *parts: np.concatenate(parts), *found)
 
@@ -263,15 +286,21 @@ def fit_all(fits, spectra, x, bounds, goal=None):
         ``fit`` (m, k, 3), ``loss`` (chi2, (m,)) and ``curvature`` (m, 3k, 3k) of each.
     """
     state = in_chunks(begin, (fits, spectra), x, bounds)
-    left, number = np.arange(len(fits)), 0
+    left = np.arange(len(fits))
     while len(left):
-        now = in_chunks(go_on, ({name: value[left] for name, value in state.items()}, spectra[left]), x, bounds)
+        # those that go on come first, so that only the last calls are for fewer than a chunk
+        some, left = left[:CHUNK], left[CHUNK:]
+        rows = {name: filled(value[some]) for name, value in state.items()}
+        # and what fills a chunk takes no time
+        rows["ended"][len(some) :] = CONVERGED
+        now = {name: np.asarray(leaf)[: len(some)] for name, leaf in go_on(rows, filled(spectra[some]), x, bounds).items()}
         for name, value in now.items():
-            state[name][left] = value
+            state[name][some] = value
         going = now["ended"] == RUNNING
         if goal is not None:
-            going &= now["loss"] < goal[left] + PATIENCE[min(number, len(PATIENCE) - 1)]
-        left, number = left[going], number + 1
+            rounds = now["iterations"].astype(int) // ITERATIONS
+            going &= now["loss"] < goal[some] + np.take(PATIENCE, rounds - 1, mode="clip")
+        left = np.concatenate([some[going], left])
     return {name: state[name] for name in ("fit", "loss", "curvature")}
 
 

@@ -16,7 +16,7 @@ from spectral_cube import SpectralCube
 from sting import synthetic
 from sting.core.constants import FWHM
 from sting.cubes import KMS, offsets
-from sting.isolate import Components, decompose, growth
+from sting.isolate import Components, decompose, growth, noise_beside_lines
 from sting.isolate import decomposition as decomposition_module
 from sting.isolate import gaussians as g
 from sting.messages import StingWarning
@@ -415,7 +415,7 @@ class TestNoise:
         # below zero there is a tail of the noise only
         cube = as_cube(make_cube, noise[:400] + 1.0, (20, 20))
         notes = []
-        assert decomposition_module._noise(cube, notes) == estimate_rms(cube).value
+        assert noise_beside_lines.noise_of(cube, notes) == estimate_rms(cube).value
         assert notes == []
 
     @pytest.mark.parametrize("has_bowl", [False, True])
@@ -426,7 +426,7 @@ class TestNoise:
         if has_bowl:
             values[:, :, 16:] -= 1.0
         notes = []
-        found = decomposition_module._noise(as_cube(make_cube, values.reshape(N, -1).T, (24, 24)), notes)
+        found = noise_beside_lines.noise_of(as_cube(make_cube, values.reshape(N, -1).T, (24, 24)), notes)
         assert any("below zero" in note for note in notes) == (not has_bowl)
         if not has_bowl:
             assert found == pytest.approx(1, abs=0.03)
@@ -437,7 +437,7 @@ class TestNoise:
         noise = scene.cube.filled_data[:].value - scene.model
         noise *= np.linspace(1, 4, noise.shape[2]) if uneven else 1
         cube, notes = scene.cube._new_cube_with(data=scene.model + noise), []
-        found = np.broadcast_to(decomposition_module._noise(cube, notes), noise.shape[1:])
+        found = np.broadcast_to(noise_beside_lines.noise_of(cube, notes), noise.shape[1:])
         for part in ((slice(44, 56), slice(44, 56)), (slice(None), slice(0, 8))):
             assert np.median(found[part]) == pytest.approx(np.std(noise[:, *part]), rel=0.1)
         assert np.median(estimate_rms(cube, per_pixel=True).value[44:56, 44:56]) > 1.25 * np.median(found[44:56, 44:56])
@@ -545,7 +545,7 @@ class TestBadInput:
     )
     def test_is_refused_before_any_work(self, scene, monkeypatch, keywords, error, match):
         monkeypatch.setattr(decomposition_module, "_first_pass", lambda *a: pytest.fail("work was done"))
-        monkeypatch.setattr(decomposition_module, "find_noise", lambda *a: pytest.fail("work was done"))
+        monkeypatch.setattr(noise_beside_lines, "find_noise", lambda *a: pytest.fail("work was done"))
         with pytest.raises(error, match=match):
             decompose(scene[0], **keywords)
 

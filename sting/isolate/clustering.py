@@ -3,6 +3,7 @@
 import numpy as np
 from astropy import units as u
 from astropy.table import QTable
+from tqdm.auto import tqdm
 
 from sting.cubes import KMS, pixels_per_beam, to_velocity
 from sting.isolate.clusters import Clusters, beam_of, flux_of
@@ -44,6 +45,7 @@ def cluster(
     width_tolerance=0.25,
     contrast_min=0.55,
     widest=2.7,
+    progress=True,
 ):
     """Group the components of a cube into clusters, by density in position, velocity, line width and brightness.
 
@@ -93,6 +95,8 @@ def cluster(
         Part of the emission by which components stand out that a cluster takes in, from 0 to 1.
     widest : float, optional
         What is wider than so many beams is surroundings; choose it larger than the streamer is wide.
+    progress : bool, optional
+        Whether to show a progress bar if it takes more than two seconds.
 
     Returns
     -------
@@ -151,18 +155,27 @@ def cluster(
     if np.count_nonzero(free) >= max(min_size, min_samples):
         some = Components(components.table[free])
         place, velocity = _places(some)
-        properties = _properties(some, place, velocity, smoothing, widest)
-        scales = (beam_scale, beam_scale, velocity_scale * _typical_sigma(some), width_scale, amplitude_scale)
-        axes = np.array([v / scale for v, scale in zip((*place, velocity, *properties[:2]), scales, strict=True) if scale]).T
-        found = np.full(len(some), -1)
-        if method == "hdbscan":
-            found = leaves(learn, axes, min_size=min_size, min_samples=min_samples)
-        if (found < 0).all():
-            found = learn.DBSCAN(eps=eps, min_samples=min_samples).fit_predict(axes)
-        if width_tolerance is not None:
-            width, _, part = properties
-            alike = {"tolerance": width_tolerance, "contrast_min": contrast_min}
-            found = gathered(found, place, velocity, width, part, flux[free], **alike)
+        with tqdm(total=4, unit="step", desc="Clusters", disable=not progress, delay=2, leave=False) as bar:
+            part = contrast(some, widest)
+            bar.update()
+            properties = np.array([np.log(some.table["sigma"].to_value(KMS)), np.log(some.table["amplitude"].value), part])
+            if smoothing:
+                near = np.array([*(place / smoothing), velocity / (SAME_LINE * _typical_sigma(some))]).T
+                properties = _averaged(properties, near, np.asarray(some.table["snr"]) ** 2)
+            bar.update()
+            scales = (beam_scale, beam_scale, velocity_scale * _typical_sigma(some), width_scale, amplitude_scale)
+            axes = np.array([v / scale for v, scale in zip((*place, velocity, *properties[:2]), scales, strict=True) if scale]).T
+            found = np.full(len(some), -1)
+            if method == "hdbscan":
+                found = leaves(learn, axes, min_size=min_size, min_samples=min_samples)
+            if (found < 0).all():
+                found = learn.DBSCAN(eps=eps, min_samples=min_samples).fit_predict(axes)
+            bar.update()
+            if width_tolerance is not None:
+                width, _, part = properties
+                alike = {"tolerance": width_tolerance, "contrast_min": contrast_min}
+                found = gathered(found, place, velocity, width, part, flux[free], **alike)
+            bar.update()
         labels[free], stands_out[free] = found, properties[2]
     table = QTable(components.table)
     table["cluster"], table["contrast"] = _by_flux(labels, flux, min_size), stands_out
@@ -215,16 +228,6 @@ def _places(components):
 def _typical_sigma(components):
     """Median width of the lines (km/s)."""
     return np.median(components.table["sigma"].to_value(KMS))
-
-
-def _properties(components, place, velocity, smoothing, widest):
-    """ln(sigma), ln(amplitude) and contrast of the components (3, n), averaged over neighbours."""
-    table = components.table
-    properties = np.array([np.log(table["sigma"].to_value(KMS)), np.log(table["amplitude"].value), contrast(components, widest)])
-    if not smoothing:
-        return properties
-    near = np.array([*(place / smoothing), velocity / (SAME_LINE * _typical_sigma(components))]).T
-    return _averaged(properties, near, np.asarray(table["snr"]) ** 2)
 
 
 def _averaged(values, near, weight):

@@ -26,7 +26,7 @@ def contrast(components, widest):
 
     The surroundings are the channel map opened by a square of so many beams (a morphological opening): what is left of it when
     everything narrower is gone. The map is that of the model, which has no noise.
-    """  # numpydoc ignore=PR01,RT01
+    """
     from scipy.ndimage import grey_opening
 
     table, meta = components.table, components.meta

@@ -21,7 +21,7 @@ def leaves(learn, points, *, min_size, min_samples):
     """Label points (n, d) by the leaves of the tree of their densities, -1 being noise.
 
     All distances would take a time that goes with the square of n: a minute for 120,000 points, in which nothing can stop it.
-    """  # numpydoc ignore=PR01,RT01
+    """
     how = {"cluster_selection_method": "leaf", "metric": "precomputed", "copy": True}
     graph = neighbour_graph(points, NEIGHBOURS * min_samples)
     return learn.HDBSCAN(min_cluster_size=min_size, min_samples=min_samples, **how).fit_predict(graph)

@@ -76,7 +76,6 @@ class Clustering(Fitting):
             self._all_known[known.fingerprint] = known
             (words, _), *others = known.words
             first, n = words.partition(": ")[2], len(others) + 1
-            first, n = words.partition(": ")[2], len(others) + 1
             # what a cut in force has to say is not of these
             self.status = f"{n} clusters. The first of the ranking is {first}. Click on one to fit it."
         self._tell("clusters", "status")
@@ -85,8 +84,8 @@ class Clustering(Fitting):
     def set_cluster(self, cluster):
         """Make clusters the data of the fit; the points and the comparison follow.
 
-        The cut then is that of `~sting.isolate.select`: ``rms_thresh`` is its threshold, 4 if there is none, in units of the noise
-        by which the components were found, whatever ``rms`` says. Velocity range, regions and islands cut it further.
+        The cut then is that of `~sting.isolate.select`: ``rms_thresh`` is its threshold, 4 if there is none, in units of the
+        noise by which the components were found, whatever ``rms`` says. Velocity range, regions and islands cut it further.
 
         Parameters
         ----------

@@ -54,7 +54,7 @@ class SkyPanel(Panel):
         self.outlines = ax.add_collection(LineCollection([], colors=REGION, linewidths=1.5, zorder=6), autolim=False)
         self.mask = ax.add_collection(LineCollection([], colors=MASK, linewidths=0.9, zorder=3), autolim=False)
         # the emission is seen between them, as far as pixels are larger than what can be drawn
-        size = 0.55 * self._pixel / self._screen_pixel * 72 / self.figure.dpi
+        size = 0.75 * self._pixel / self._screen_pixel * 72 / self.figure.dpi
         self.clusters, self.seen = Dots(ax, ms=min(max(size, 1.2), 2.6)), np.zeros(0, int)
         self.contours = None
         self.model = self._live([], [], color=MODEL, lw=2, zorder=7, path_effects=[withStroke(linewidth=3.5, foreground="k")])

@@ -76,7 +76,7 @@ class KnownClusters:
     def words(self):
         """A line for each cluster, the best first, as pairs of words and number."""
         return [
-            (f"{rank}: cluster {number}, score {score:.2g}", int(number))
+            (f"{rank}: cluster {number}, score {score:.3f}", int(number))
             for rank, number, score in self.ranking.iterrows("rank", "cluster", "score")
         ]
 

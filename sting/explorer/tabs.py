@@ -171,7 +171,7 @@ def _clusters(b):
     state = b.state
     listed = widgets.SelectMultiple(options=[(NO_CLUSTER, None)], description="Clusters", rows=4, layout=b.wide)
     listed.style.description_width = "74px"
-    shown = widgets.Checkbox(description="Show them: a click on a dot fits its cluster", indent=False, layout=b.wide)
+    shown = widgets.Checkbox(description="Show: a click fits one", indent=False, layout=b.wide)
 
     def options():
         known = [(NO_CLUSTER, None), *([] if state.known is None else state.known.words)]
@@ -190,9 +190,10 @@ def _clusters(b):
     def show(value):
         state.set_display(clusters=value)
 
+    clicks = "A click on a dot of a map makes its cluster the data of the fit; with Shift it adds it, or takes it away"
     b.when({"clusters"}, options)
     b.bind(listed, "clusters", read, write, {"clusters", "cut"}, tip="The most streamer-like first; several are merged")
-    b.bind(shown, "clusters-shown", lambda: state.display.clusters, show, {"display.clusters"})
+    b.bind(shown, "clusters-shown", lambda: state.display.clusters, show, {"display.clusters"}, tip=clicks)
     tip = "Describe the spectra of the whole cube by Gaussians, and cluster these: some minutes for a large cube"
     idle = {"enabled": lambda: not state.busy}
     find = b.button("find-clusters", "Find clusters", state.find_clusters, "object-group", tip, **idle)

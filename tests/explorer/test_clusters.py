@@ -67,7 +67,7 @@ class TestWhatIsTaken:
         assert list(state.ranking["score"]) == list(ranking["score"])
         first, number = state.known.words[0]
         assert number == ranking["cluster"][0]
-        assert first == f"1: cluster {number}, score {ranking['score'][0]:.2g}"
+        assert first == f"1: cluster {number}, score {ranking['score'][0]:.3f}"
         assert first.partition(": ")[2] in make_status(state, clustered)
 
     def test_a_file(self, make_clustered, clustered, tmp_path):

@@ -11,8 +11,8 @@ from sting.explorer.job import Job
 from sting.explorer.known_clusters import KnownClusters
 from sting.explorer.session import regions_of
 from sting.isolate import cluster as cluster_of
-from sting.isolate import decompose, select
-from sting.isolate.clustering import import_sklearn
+from sting.isolate import decompose
+from sting.isolate.clustering import _import_sklearn
 from sting.messages import refuse
 
 #: Part of the progress bar that the decomposition takes.
@@ -104,8 +104,7 @@ class Clustering(Fitting):
             return
         if self.known is None:
             refuse("cluster", "be chosen among clusters", f"{cluster!r}, and no clusters", "Find some, or set_clusters(...).")
-        numbers = select(self.clusters, self.star_position, cluster=cluster, cube=self.cube).numbers
-        self._change(clustering=self.known.fingerprint, cluster=numbers)
+        self._change(clustering=self.known.fingerprint, cluster=self.known.selected(cluster).numbers)
 
     def toggle_cluster(self, number):
         """Add a cluster to those that are chosen, or take it away.
@@ -131,9 +130,7 @@ class Clustering(Fitting):
             return super()._cut(session)
         if session.regions:
             _check_sky(regions_of(session))
-        clusters = self._all_known[session.clustering].clusters
-        chosen = {"cluster": list(session.cluster), "rms_thresh": session.cluster_threshold, "cube": self.cube}
-        selection = select(clusters, self.star_position, **chosen)
+        selection = self._all_known[session.clustering].selected(session.cluster, session.cluster_threshold)
         return self._limited(selection.cube, replace(session, rms_thresh=None))
 
     def _cut_words(self, session, streamer):
@@ -159,7 +156,7 @@ class Clustering(Fitting):
             If scikit-learn is not installed.
         """
         self._check_idle("a search for clusters")
-        import_sklearn()
+        _import_sklearn()
         job = Job(None, lambda _: None, self._on_clusters_end)
         job.steps = self._finding(job, None if self.session.rms is None else self.session.rms * self.cube.unit)
         self._launch(job, "clustering")

@@ -1,15 +1,18 @@
 """Clusters of the cube that is explored: where they lie on its maps, their order, and the file that they can be read from."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from astropy import units as u
 
 from sting.cubes import KMS
+from sting.explorer.session import CLUSTER_THRESHOLD
 from sting.files import existing_file
 from sting.isolate import Clusters, select
 from sting.isolate.clusters import places, star_shift
+from sting.isolate.selection import _chosen
 from sting.messages import refuse
 
 #: Columns that decide what a selection is.
@@ -55,7 +58,8 @@ class KnownClusters:
             rule, cure = "be of the cube that is shown", "Find them in this cube, or show the cube that they are of."
             refuse("clusters", rule, difference, cure)
         self.clusters, self.fingerprint = clusters, _fingerprint(clusters)
-        self.ranking = select(clusters, star_position, cube=images.cube).ranking
+        self._selection = select(clusters, star_position, cube=images.cube)
+        self.ranking = self._selection.ranking
         if path is not None:
             self.is_in(path)
         self._place(images)
@@ -71,6 +75,23 @@ class KnownClusters:
         self.ra, self.dec = images.to_offset(x, y)
         self.velocity, sigma = (table[name].to_value(KMS)[members] for name in ("velocity", "sigma"))
         self.reach = np.maximum(sigma, images.channel_width / 2)
+
+    def selected(self, cluster, rms_thresh=CLUSTER_THRESHOLD):
+        """Return what `~sting.isolate.select` does, without ranking the clusters anew.
+
+        Parameters
+        ----------
+        cluster : int or list of int
+            Number of a cluster, or of several.
+        rms_thresh : float, optional
+            Threshold of the voxels.
+
+        Returns
+        -------
+        `~sting.isolate.Selection`
+        """
+        numbers = _chosen(cluster, self.ranking, len(self.clusters))
+        return replace(self._selection, numbers=numbers, rms_thresh=rms_thresh)
 
     @property
     def words(self):

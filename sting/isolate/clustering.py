@@ -128,7 +128,7 @@ def cluster(
     per_beam = _per_beam(components.meta)
     min_size = max(5, round(SMALLEST * per_beam)) if min_size is None else check_whole("min_size", min_size, 2, 50)
     min_samples = max(3, round(NEIGHBOURS * per_beam)) if min_samples is None else check_whole("min_samples", min_samples, 1, 20)
-    learn = import_sklearn()
+    learn = _import_sklearn()
     free = _outside(components, mask, cube)
     labels = np.full(len(components), -1)
     if np.count_nonzero(free) >= max(min_size, min_samples):
@@ -150,8 +150,8 @@ def cluster(
     return Clusters(table, components.cube)
 
 
-def import_sklearn():
-    """Import scikit-learn's clusters, or say how to get them."""  # numpydoc ignore=RT01
+def _import_sklearn():
+    """Import scikit-learn's clusters, or say how to get them."""
     try:
         from sklearn import cluster as learn
     except ImportError as error:

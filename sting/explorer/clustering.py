@@ -47,11 +47,16 @@ class Clustering(Fitting):
         """How much each of the clusters looks like a streamer, as `~sting.isolate.select` says, or None."""
         return None if self.known is None else self.known.ranking
 
+    @property
+    def chosen(self):
+        """Which of the clusters that are shown are chosen, a tuple of int."""
+        return self.session.cluster if self.known is not None and self.session.clustering == self.known.fingerprint else ()
+
     # -- to have some, and to choose among them ---------------------------------------------------------------------------
 
     @locked
     def set_clusters(self, clusters):
-        """Show clusters, none of them chosen; other ones than before end what was chosen among those, which can be undone.
+        """Show clusters, to be chosen from; the cut stays as it is, even that of a cluster of others, until one is chosen.
 
         Parameters
         ----------
@@ -61,22 +66,17 @@ class Clustering(Fitting):
         Raises
         ------
         ValueError
-            If they are of another cube, or there is none, or nothing would be left of the cut without those chosen before.
+            If they are of another cube, or there is none among the components.
         TypeError
             If it is something else.
         FileNotFoundError
             If the file does not exist.
         """
-        self._check_idle("other clusters")
-        known = None if clusters is None else KnownClusters(clusters, self.images, self.star_position)
-        if self.session.cluster and (known is None or known.fingerprint != self.session.clustering):
-            self._change(clustering=None, cluster=())
-        self.known = known
+        self.known = known = None if clusters is None else KnownClusters(clusters, self.images, self.star_position)
         if known is not None:
             self._all_known[known.fingerprint] = known
             (words, _), *others = known.words
             first, n = words.partition(": ")[2], len(others) + 1
-            # what a cut in force has to say is not of these
             self.status = f"{n} clusters. The first of the ranking is {first}. Click on one to fit it."
         self._tell("clusters", "status")
 
@@ -115,11 +115,12 @@ class Clustering(Fitting):
             The cluster.
         """
         with self.lock:
-            self.set_cluster(sorted({*self.session.cluster} ^ {number}) or None)
+            self.set_cluster(sorted({*self.chosen} ^ {number}) or None)
 
     def _derive(self, session):
-        topics = super()._derive(session)
-        if session.cluster and self.known is not self._all_known[session.clustering]:
+        old, topics = self.session.clustering, super()._derive(session)
+        if session.clustering not in (None, old) and self.known is not self._all_known[session.clustering]:
+            # a choice is shown among those that it was made from
             self.known = self._all_known[session.clustering]
             topics.add("clusters")
         return topics

@@ -78,7 +78,7 @@ class ExplorerState(Clustering):
     losses : `~numpy.ndarray`
         Loss at each epoch of the last fit.
     clusters : `~sting.isolate.Clusters` or None
-        The clusters that are shown, in the order of ``ranking`` (a table); ``session.cluster`` are those that are chosen.
+        The clusters that are shown; ``ranking`` is a table of them in their order, ``chosen`` the numbers of those chosen.
     phase : str
         ``"idle"``, ``"searching"``, ``"clustering"``, ``"compiling"``, ``"fitting"``, ``"uncertainties"``, ``"stopped"``,
         ``"done"``, ``"failed"``.
@@ -312,8 +312,8 @@ class ExplorerState(Clustering):
         choices.check_session(content["session"])
         for fingerprint in _wanted(content["clusters"], content["session"], content["fitted_session"]):
             state._all_known[fingerprint] = state._read_clusters(path, fingerprint)
-        state.known = state._all_known.get(content["clusters"])
         state._derive(content["session"])
+        state.known = state._all_known.get(content["clusters"])
         state.initial = state.session
         state.display = choices.checked_display(content["display"], state.images.shape)
         if content["result"] is not None:

@@ -179,7 +179,10 @@ def _clusters(b):
             listed.options = known
 
     def read():
-        return tuple(number for _, number in listed.options if number in state.session.cluster) or (None,)
+        # of others than these, none of the list is chosen
+        return tuple(number for _, number in listed.options if number in state.chosen) or (
+            () if state.session.cluster else (None,)
+        )
 
     def write(chosen):
         numbers = [number for number in chosen if number is not None]

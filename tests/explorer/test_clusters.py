@@ -87,12 +87,13 @@ class TestWhatIsTaken:
 
     def test_none_takes_them_away(self, state, told):
         state.set_cluster(1)
-        heard = told(state)
+        session, heard = state.session, told(state)
         state.set_clusters(None)
         assert state.clusters is None
-        assert state.session.cluster == ()
-        assert state.streamer is None
-        assert "clusters" in set().union(*heard)
+        assert state.ranking is None
+        assert state.chosen == ()
+        assert state.session is session
+        assert heard == [{"clusters", "status"}]
 
     def test_the_star_may_be_elsewhere(self, clustered):
         scene = clustered.scene
@@ -231,32 +232,48 @@ class TestOneBecomesTheData:
         state.set_cluster([1])
         assert heard == []
 
-    def test_other_clusters_end_the_choice_until_it_is_undone(self, state, clustered, relabelled, told):
+    def test_other_clusters_leave_the_choice(self, state, clustered, relabelled, told):
         state.set_cluster(1)
-        points = state.streamer.data
+        points, session = state.streamer, state.session
         state.set_clusters(relabelled)
-        assert state.session.cluster == ()
-        assert state.streamer is None
         assert state.clusters is relabelled
-        state.set_cluster(0)
-        np.testing.assert_array_equal(state.streamer.data, points)
+        assert state.session is session
+        assert state.streamer is points
+        assert state.chosen == ()
+        # nor do they come back with whatever is changed
+        state.set_value("r0", 2000 * u.au)
+        assert state.clusters is relabelled
         state.undo()
+        # the same cluster by another name
+        state.toggle_cluster(0)
+        assert state.chosen == state.session.cluster == (0,)
+        assert state.session.clustering != session.clustering
+        np.testing.assert_array_equal(state.streamer.data, points.data)
         heard = told(state)
         state.undo()
-        assert state.session.cluster == (1,)
+        assert state.session == session
+        assert state.chosen == (1,)
         assert state.clusters is clustered.clusters
         assert "clusters" in heard[0]
-        np.testing.assert_array_equal(state.streamer.data, points)
-        state.redo()
         state.redo()
         assert state.clusters is relabelled
-        assert state.session.cluster == (0,)
+        assert state.chosen == (0,)
 
     def test_the_same_clusters_keep_the_choice(self, state, clustered):
         state.set_cluster(1)
         session = state.session
         state.set_clusters(isolate.Clusters(QTable(clustered.clusters.table)))
         assert state.session is session
+        assert state.chosen == (1,)
+
+    def test_clusters_are_taken_though_the_ordinary_cut_cannot_be(self, state, relabelled, refused):
+        """A range of velocities and no threshold is a cut of a cluster, and noise where none is chosen."""
+        state.set_cluster(0)
+        state.set_cut(vmin=9 * KMS)
+        with refused("streamer_cube"):
+            state.set_cluster(None)
+        state.set_clusters(relabelled)
+        assert state.clusters is relabelled
 
     def test_numbers_that_do_not_exist(self, state, everything, refused):
         state.set_cluster(1)
@@ -278,16 +295,17 @@ class TestOneBecomesTheData:
         state.set_free("r0")
         toy.close(1)
         state.start_fit()
-        for change in (
-            lambda: state.set_cluster(2),
-            lambda: state.set_clusters(relabelled),
-            state.find_clusters,
-        ):
+        for change in (lambda: state.set_cluster(2), lambda: state.set_cluster(None), state.find_clusters):
             with refused("explorer", RuntimeError):
                 change()
-        assert state.clusters is clustered.clusters
+        assert state.chosen == (1,)
+        # what is only shown may change
+        state.set_clusters(relabelled)
+        assert state.phase in ("compiling", "fitting")
         toy.open()
         assert state.wait(PATIENCE)
+        assert state.phase == "done"
+        assert state.clusters is relabelled
 
     def test_clusters_that_are_only_shown_do_not_age_a_fit(self, make_clustered, clustered, toy):
         state = make_clustered(clusters=None, rms_thresh=5)
@@ -449,14 +467,13 @@ class TestFinding:
         assert toy_search.told == [False] * 4
         assert state.clusters is relabelled
 
-    def test_found_ones_end_a_choice(self, state, relabelled, toy_search):
+    def test_found_ones_leave_a_choice(self, state, relabelled, toy_search):
         state.set_cluster(1)
+        session = state.session
         state.find_clusters()
         assert state.wait(PATIENCE)
         assert state.clusters is relabelled
-        assert state.session.cluster == ()
-        state.undo()
-        assert state.session.cluster == (1,)
+        assert state.session is session
 
     def test_stopped(self, state, clustered, toy_search, toy):
         toy_search.gate.clear()
@@ -670,7 +687,6 @@ class TestKeeping:
         assert again.session == chosen.session
         assert not again.is_fitted
         # the way back to the fit, and its script
-        chosen.undo()
         chosen.undo()
         assert chosen.is_fitted
         chosen.save(tmp_path / "results")

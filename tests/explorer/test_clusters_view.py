@@ -316,7 +316,18 @@ class TestControls:
         assert control("clusters").value == (1,)
         state.set_clusters(relabelled)
         assert len(control("clusters").options) == 3
+        # one is chosen, but none of these
+        assert control("clusters").value == ()
+        control("clusters").value = (0,)
+        assert state.chosen == (0,)
+        state.set_clusters(None)
+        assert control("clusters").value == ()
+        control("clusters").value = (None,)
+        assert state.session.cluster == ()
         assert control("clusters").value == (None,)
+        state.undo()
+        assert state.clusters is relabelled
+        assert control("clusters").value == (0,)
         state.undo()
         assert len(control("clusters").options) == 4
         assert control("clusters").value == (1,)

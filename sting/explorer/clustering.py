@@ -72,12 +72,15 @@ class Clustering(Fitting):
         FileNotFoundError
             If the file does not exist.
         """
-        self.known = known = None if clusters is None else KnownClusters(clusters, self.images, self.star_position)
+        known = None if clusters is None else KnownClusters(clusters, self.images, self.star_position)
         if known is not None:
-            self._all_known[known.fingerprint] = known
+            path, known = known.path, self._all_known.setdefault(known.fingerprint, known)
+            if path is not None:
+                known.is_in(path)
             (words, _), *others = known.words
             first, n = words.partition(": ")[2], len(others) + 1
             self.status = f"{n} clusters. The first of the ranking is {first}. Click on one to fit it."
+        self.known = known
         self._tell("clusters", "status")
 
     @locked

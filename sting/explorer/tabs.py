@@ -180,9 +180,8 @@ def _clusters(b):
 
     def read():
         # of others than these, none of the list is chosen
-        return tuple(number for _, number in listed.options if number in state.chosen) or (
-            () if state.session.cluster else (None,)
-        )
+        chosen = tuple(number for _, number in listed.options if number in state.chosen)
+        return chosen if state.session.cluster else (None,)
 
     def write(chosen):
         numbers = [number for number in chosen if number is not None]

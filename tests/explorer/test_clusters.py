@@ -641,6 +641,14 @@ class TestKeeping:
         chosen.set_cluster(None)
         compile(chosen.to_script(), "script.py", "exec")
 
+    def test_the_file_is_remembered(self, chosen, clustered, relabelled, tmp_path):
+        file, _ = chosen.save_state(tmp_path / "state.json")
+        script = chosen.to_script()
+        assert str(file) in script
+        for clusters in (isolate.Clusters(QTable(clustered.clusters.table)), relabelled, None):
+            chosen.set_clusters(clusters)
+            assert chosen.to_script() == script
+
     @pytest.mark.parametrize(
         "change",
         [

@@ -26,7 +26,7 @@ exclude_patterns += ["_ext", "figures"]
 nitpicky = True
 nitpick_ignore_regex = [
     ("py:.*", r"(?!sting\b).*"),
-    ("py:.*", r"sting\.(core|tracks|explorer\.(fitting|images|notebook|session))\..*"),
+    ("py:.*", r"sting\.(core|tracks|explorer\.(clustering|fitting|images|notebook|session))\..*"),
 ]
 intersphinx_mapping = {}
 

@@ -7,6 +7,8 @@ import numpy as np
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
+from sting.outputs.isolate_plots import COLOURS
+
 # the colour-blind-safe palette of Okabe & Ito
 MODEL, DATA, STAR, SAMPLES, REGION, MASK, PIXEL = "#D55E00", "#FFFFFF", "#F0E442", "#56B4E9", "#009E73", "#CC79A7", "#56B4E9"
 DARK = "#222222"
@@ -125,3 +127,23 @@ class ErrorBars:
         """Show none."""
         self.bars.set_segments([])
         self.points.set_data([], [])
+
+
+class Dots:
+    """Small dots in the colours of clusters, made once and moved: a line of each colour, which is drawn ten times as fast as one
+    collection of all."""
+
+    def __init__(self, ax, **looks):
+        looks = {"marker": "o", "ls": "", "mew": 0.0, "zorder": 3.5} | looks
+        self.lines = [ax.plot([], [], color=color, **looks)[0] for color in COLOURS]
+
+    def set(self, x, y, number):
+        """Move them; ``number`` is the cluster of each."""
+        for k, line in enumerate(self.lines):
+            kept = number % len(self.lines) == k
+            line.set_data(x[kept], y[kept])
+
+    def clear(self):
+        """Show none."""
+        for line in self.lines:
+            line.set_data([], [])

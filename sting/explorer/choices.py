@@ -103,8 +103,9 @@ def checked_display(display, shape):
         refuse("channel", f"be at most {shape[0] - 1}", channel, "The cube has no more channels.")
     if not isinstance(display.colormap, str):
         refuse("colormap", "be the name of a colour map", repr(display.colormap), "Use for example 'inferno'.")
-    if not isinstance(display.contours, bool | np.bool_):
-        refuse("contours", "be True or False", repr(display.contours), "Say whether contours are drawn.")
+    for name in ("contours", "clusters"):
+        if not isinstance(getattr(display, name), bool | np.bool_):
+            refuse(name, "be True or False", repr(getattr(display, name)), f"Say whether {name} are drawn.")
     low, high = _limits(display.low, display.high)
     return Display(
         channel=channel,
@@ -114,6 +115,7 @@ def checked_display(display, shape):
         low=low,
         high=high,
         contours=bool(display.contours),
+        clusters=bool(display.clusters),
         pv_axis=_one_of(*PV_AXES)("pv_axis", display.pv_axis),
         pixel=_pixel(display.pixel, shape),
     )

@@ -90,8 +90,8 @@ class Exploration:
         Parameters
         ----------
         callback : callable
-            Called, with the lock held, with a set of what changed: ``"cut"``, ``"parameters"``, ``"model"``, ``"options"``,
-            ``"display"``, ``"fit"``, ``"result"``, ``"status"``.
+            Called, with the lock held, with a set of what changed: ``"cut"``, ``"clusters"``, ``"parameters"``,
+            ``"model"``, ``"options"``, ``"display"``, ``"fit"``, ``"result"``, ``"status"``.
         """
         self._observers.append(callback)
 
@@ -173,7 +173,7 @@ class Exploration:
         """Status after a cut."""
         if streamer is None:
             return "Nothing is cut out yet: choose a velocity range, a region or a threshold."
-        if session.rms_thresh is not None and session.rms is None and self._noise.is_lost:
+        if not session.cluster and session.rms_thresh is not None and session.rms is None and self._noise.is_lost:
             return self._noise.words
         words = f"{len(streamer)} points from {streamer.pc_coords.shape[1]} voxels. Steer the model, or press Auto."
         if len(streamer) < session.n_elements:
@@ -274,19 +274,27 @@ class Exploration:
 
     def _reduce(self, session):
         """Cut and points of a session, or None twice as long as nothing is cut."""
-        if not session.regions and all(limit is None for limit in session.cut[:3]):
+        if not session.is_cut:
             return None, None
         cut = self.streamer_cube
         if cut is None or session.cut != self.session.cut:
-            limits = [None if v is None else v * KMS for v in (session.vmin, session.vmax)]
-            regions = regions_of(session) or None
-            noise = functools.partial(self._noise_of, session)
-            cut = cut_streamer(self.cube, *limits, (None,) * 4, session.rms_thresh, regions, None, noise, session.islands)
+            cut = self._cut(session)
         n_voxels = cut.size if cut.size <= MOST_VOXELS else count_finite(cut)
         if n_voxels > MOST_VOXELS:
             refuse("cut", f"keep at most {MOST_VOXELS} voxels", n_voxels, "Give a region, or a narrower velocity range.")
         kind = session.n_elements, session.uncertainty, session.ordering, session.min_beams
         return cut, reduced(cut, self.star_position, *kind)
+
+    def _cut(self, session):
+        """The voxels of a session."""
+        return self._limited(self.cube, session)
+
+    def _limited(self, cube, session):
+        """What the limits of a session leave of a cube."""
+        limits = [None if v is None else v * KMS for v in (session.vmin, session.vmax)]
+        regions = regions_of(session) or None
+        noise = functools.partial(self._noise_of, session)
+        return cut_streamer(cube, *limits, (None,) * 4, session.rms_thresh, regions, None, noise, session.islands)
 
     def _noise_of(self, session):
         """The noise for a threshold, given or found once."""

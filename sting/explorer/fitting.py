@@ -21,6 +21,7 @@ _WORDS = {
     "compiling": "Compiling the fit: some ten seconds, once for each kind of fit in a session.",
     "fitting": "Fitting.",
     "searching": "Searching for a start.",
+    "clustering": "Describing spectra by Gaussians. The first time in a session this compiles for some ten seconds.",
 }
 _SEARCH_KEYWORDS = ("param_bounds", "priors", "matching", "loss_method")
 
@@ -47,8 +48,8 @@ class Fitting(Exploration):
 
     @property
     def busy(self):
-        """Whether a fit or a search is running."""
-        return self.phase in ("searching", "compiling", "fitting")
+        """Whether a fit, or a search for a start or for clusters, is running."""
+        return self.phase in ("searching", "clustering", "compiling", "fitting")
 
     @property
     def is_fitted(self):
@@ -104,7 +105,8 @@ class Fitting(Exploration):
         if self.job.last is None:
             # the compiler cannot be interrupted; when it ends, nobody waits
             self.job.quiet = True
-            self.phase, self.status = "stopped", "Stopped before the first step (the compiler ends in the background)."
+            words = "there are no new clusters" if self.phase == "clustering" else "before the first step"
+            self.phase, self.status = "stopped", f"Stopped: {words} (what cannot be interrupted ends in the background)."
             self._tell("fit", "status")
 
     @property

@@ -131,12 +131,31 @@ class NotebookView:
             self.state.set_display(pixel=pixel)
 
     def _on_press(self, event):
-        if self._sketch is not None and self._panel_of(event) is not None and event.button == 1:
+        panel = self._panel_of(event)
+        if panel is None or event.button != 1:
+            return
+        if self._sketch is not None:
             complete = self._sketch.press((event.xdata, event.ydata), event.dblclick)
             if complete:
                 self._finish_sketch()
             else:
                 self._show_sketch()
+        # the second click of a double one says nothing new
+        elif self._are_clusters_shown and not (event.dblclick or event.canvas.toolbar.mode):
+            self.controls.act(self._choose_cluster, panel, event)
+
+    @property
+    def _are_clusters_shown(self):
+        return self.state.known is not None and self.state.display.clusters
+
+    def _choose_cluster(self, panel, event):
+        number = panel.cluster_at(event.xdata, event.ydata)
+        if number is None:
+            self.state.say("There is no dot of a cluster under the pointer: the cut stays.")
+        elif "shift" in event.modifiers:
+            self.state.toggle_cluster(number)
+        else:
+            self.state.set_cluster(number)
 
     def _on_release(self, event):
         if self._sketch is not None and self._panel_of(event) is not None and self._sketch.release((event.xdata, event.ydata)):

@@ -6,7 +6,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from scipy.spatial import cKDTree
 
-from sting.explorer.artists import DARK, MODEL, PIXEL, SAMPLES, STAR, ErrorBars, Panel
+from sting.explorer.artists import DARK, MODEL, PIXEL, SAMPLES, STAR, Dots, ErrorBars, Panel
 from sting.explorer.sky_panels import MapPanel, MomentPanel
 from sting.outputs.orbit_plot import disk_of
 
@@ -18,7 +18,7 @@ class VelocityPanel(Panel):
     title = "Velocity"
     size = (3.4, 2.9)
     margins = (0.15, 0.97, 0.14, 0.91)
-    topics = frozenset({"cut", "result", "display.pv_axis", "display.channel"})
+    topics = frozenset({"cut", "result", "clusters", "display.pv_axis", "display.channel", "display.clusters"})
     live_topics = frozenset({"model", "cut", "display.pv_axis"})
 
     def build(self):
@@ -26,6 +26,7 @@ class VelocityPanel(Panel):
         self.image = ax.imshow(np.full((2, 2), np.nan), origin="lower", aspect="auto", cmap="Greys", zorder=0)
         self.image.set_mouseover(False)
         self.points = ErrorBars(ax, DARK)
+        self.clusters = Dots(ax, zorder=0.5, ms=1.6)
         self.samples = ax.add_collection(LineCollection([], colors=SAMPLES, linewidths=0.5, alpha=0.5, zorder=3), autolim=False)
         self.channel = ax.axhline(0, color=PIXEL, lw=1, zorder=1)
         # from side to side, wherever the axes are zoomed to
@@ -63,8 +64,17 @@ class VelocityPanel(Panel):
     def refresh(self, topics):
         state = self.state
         self.channel.set_ydata([state.images.velocity[state.display.channel]] * 2)
-        if topics & {"cut", "result", "display.pv_axis"}:
+        if topics & {"cut", "clusters", "display.clusters", "display.pv_axis"}:
+            self._refresh_clusters()
+        if topics & {"cut", "result", "clusters", "display.pv_axis"}:
             self._refresh_cut()
+
+    def _refresh_clusters(self):
+        known = self.state.known
+        if known is None or not self.state.display.clusters:
+            self.clusters.clear()
+        else:
+            self.clusters.set(self._x(known.ra, known.dec), known.velocity, known.number)
 
     def _refresh_cut(self):
         state, ax = self.state, self.ax
@@ -96,7 +106,8 @@ class VelocityPanel(Panel):
     def _refresh_limits(self):
         """Choose the limits anew only when the cut or the axis is another one: a zoom stays."""
         state = self.state
-        wanted = id(state.streamer_cube), self.along_path
+        # without a cut, all clusters come into sight
+        wanted = id(state.streamer_cube), self.along_path, state.streamer is None and state.clusters is not None
         if wanted == self._limits_for:
             return
         self._limits_for = wanted
@@ -106,6 +117,9 @@ class VelocityPanel(Panel):
         if state.streamer is not None:
             ra, dec, velocity, _ = state.streamer.pc_coords
             reach, low, high = 1.1 * self._x(ra, dec).max(), velocity.min(), velocity.max()
+        elif state.known is not None:
+            velocity = state.known.velocity
+            reach, low, high = 1.1 * self._x(state.known.ra, state.known.dec).max(), velocity.min(), velocity.max()
         margin = 0.12 * (high - low) + 0.1
         self.ax.set(xlim=(0, max(reach, 1e-3)), ylim=(low - margin, high + margin))
 

@@ -12,12 +12,12 @@ _SCRIPT = '''"""A streamer fit, written by sting.StreamerExplorer."""
 from astropy import units as u
 from astropy.coordinates import SkyCoord
 {imports}
-from sting import extract_streamer_subcube, fit_streamline, reduce_to_1D
+from sting import {names}
 
 cube = {cube}
 star_position = SkyCoord({ra!r}, {dec!r}, unit="deg", frame="icrs")
 distance = {distance!r} * u.pc
-{regions}
+{regions}{selection}
 streamer_cube = extract_streamer_subcube({cut})
 streamer = reduce_to_1D(streamer_cube, star_position, {n_elements}, {kind})
 
@@ -39,7 +39,13 @@ if __name__ == "__main__":
 '''
 
 
-def script_of(session, cube, unit, star_position, distance, save_folder):
+#: Where a cluster is chosen.
+_SELECTION = """
+clusters = isolate.Clusters.read({clusters})
+selection = isolate.select(clusters, star_position, cluster={cluster}, rms_thresh={rms_thresh}, cube=cube)"""
+
+
+def script_of(session, cube, unit, star_position, distance, save_folder, clusters=None):
     """Text of a script that cuts, reduces and fits as a session says.
 
     Parameters
@@ -56,6 +62,8 @@ def script_of(session, cube, unit, star_position, distance, save_folder):
         Its distance.
     save_folder : str or None
         Where the script saves its results.
+    clusters : str or None, optional
+        Path of the clusters, where one is chosen.
 
     Returns
     -------
@@ -64,10 +72,16 @@ def script_of(session, cube, unit, star_position, distance, save_folder):
     free, fixed, bounds, priors = session.split()
     star = star_position.icrs
     limits = {"vmin": session.vmin, "vmax": session.vmax}
-    arguments = ["cube", *(f"{name}={value!r} * u.km / u.s" for name, value in limits.items() if value is not None)]
-    arguments += [f"rms_thresh={session.rms_thresh!r}"] if session.rms_thresh is not None else []
-    if session.rms is not None and session.rms_thresh is not None:
-        arguments += [f"rms={session.rms!r} * u.Unit({_text(unit)})"]
+    names, selection = ["extract_streamer_subcube", "fit_streamline", "reduce_to_1D"], ""
+    if session.cluster:
+        names.insert(2, "isolate")
+        chosen = {"cluster": list(session.cluster), "rms_thresh": session.cluster_threshold}
+        selection = _SELECTION.format(clusters=_text(str(clusters)), **chosen)
+    arguments = ["selection.cube" if session.cluster else "cube"]
+    arguments += [f"{name}={value!r} * u.km / u.s" for name, value in limits.items() if value is not None]
+    if session.rms_thresh is not None and not session.cluster:
+        arguments += [f"rms_thresh={session.rms_thresh!r}"]
+        arguments += [] if session.rms is None else [f"rms={session.rms!r} * u.Unit({_text(unit)})"]
     arguments += ["region=region"] if session.regions else []
     arguments += [f"islands={_text(session.islands)}"] if session.islands != "keep" else []
     kind = {"uncertainty": session.uncertainty}
@@ -83,6 +97,8 @@ def script_of(session, cube, unit, star_position, distance, save_folder):
         dec=float(star.dec.deg),
         distance=float(distance.to_value(u.pc)),
         regions=_regions(session.regions),
+        selection=selection,
+        names=", ".join(names),
         cut=", ".join(arguments),
         n_elements=session.n_elements,
         kind=", ".join(f"{name}={_text(value)}" for name, value in kind.items()),

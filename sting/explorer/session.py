@@ -13,6 +13,9 @@ __all__ = ["Display", "Session"]
 #: Of the JSON files; a file of a later version is refused.
 VERSION = 1
 
+#: Voxels of a cluster are brighter than this many times the noise where there is no threshold, as in `~sting.isolate.select`.
+CLUSTER_THRESHOLD = 4.0
+
 
 @dataclass(frozen=True)
 class Session:
@@ -38,6 +41,10 @@ class Session:
         Below which bins are merged.
     regions : tuple of tuple of str
         Name and ds9 (or CRTF) text of each set of regions.
+    clustering : str or None
+        Fingerprint of the clusters that ``cluster`` is of.
+    cluster : tuple of int
+        Numbers of the clusters that are chosen; empty for the ordinary cut.
     values : dict of float
         All parameters in internal units, one of ``mu``, ``rc`` and ``omega`` among them.
     free : tuple of str
@@ -58,6 +65,8 @@ class Session:
     ordering: str = "distance"
     min_beams: float = 1.0
     regions: tuple = ()
+    clustering: str | None = None
+    cluster: tuple = ()
     values: dict = field(default_factory=dict)
     free: tuple = ()
     bounds: dict = field(default_factory=dict)
@@ -72,7 +81,17 @@ class Session:
     @property
     def cut(self):
         """The part that decides which voxels are kept."""
-        return self.vmin, self.vmax, self.rms_thresh, self.rms, self.islands, self.regions
+        return self.vmin, self.vmax, self.rms_thresh, self.rms, self.islands, self.regions, self.clustering, self.cluster
+
+    @property
+    def is_cut(self):
+        """Whether anything is to be cut out."""
+        return bool(self.regions or self.cluster) or any(v is not None for v in (self.vmin, self.vmax, self.rms_thresh))
+
+    @property
+    def cluster_threshold(self):
+        """The threshold of the voxels of a cluster."""
+        return CLUSTER_THRESHOLD if self.rms_thresh is None else self.rms_thresh
 
     @property
     def reduction(self):
@@ -131,6 +150,8 @@ class Display:
         ``"radius"`` (projected radius) or ``"path"`` (projected length along the model from its inner end).
     pixel : tuple of int or None
         Pixel whose spectrum is shown; None for the brightest of the cut.
+    clusters : bool
+        Whether clusters, where there are any, are drawn and can be clicked.
     """
 
     channel: int = 0
@@ -142,6 +163,7 @@ class Display:
     contours: bool = True
     pv_axis: str = "radius"
     pixel: tuple | None = None
+    clusters: bool = True
 
 
 def regions_of(session):
@@ -196,6 +218,7 @@ def loads(path):
             raise ValueError(f"format {content['format']!r}, version {content['version']}")
         for key in ("cube", "star_icrs_deg", "distance_pc", "session", "display", "fitted_session", "result"):
             _ = content[key]
+        content.setdefault("clusters", None)
         for key, kind in (("session", Session), ("fitted_session", Session), ("display", Display)):
             if content.get(key) is not None:
                 content[key] = kind(**_tuples(content[key]))

@@ -8,10 +8,13 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Affine2D
 
-from sting.explorer.artists import DATA, MASK, MODEL, PIXEL, REGION, SAMPLES, STAR, ErrorBars, Panel
+from sting.explorer.artists import DATA, MASK, MODEL, PIXEL, REGION, SAMPLES, STAR, Dots, ErrorBars, Panel
 from sting.sky_regions import to_pixel
 
 _STRETCHES = {"linear": LinearStretch, "sqrt": SqrtStretch, "log": LogStretch, "asinh": AsinhStretch}
+
+#: A click hits the dot of a cluster within so many pixels of the screen.
+NEAR = 6
 
 #: Images with more pixels a side are thinned before contours are drawn.
 CONTOUR_SIZE = 300
@@ -50,6 +53,9 @@ class SkyPanel(Panel):
         self.samples = ax.add_collection(LineCollection([], colors=SAMPLES, linewidths=0.5, alpha=0.5, zorder=4), autolim=False)
         self.outlines = ax.add_collection(LineCollection([], colors=REGION, linewidths=1.5, zorder=6), autolim=False)
         self.mask = ax.add_collection(LineCollection([], colors=MASK, linewidths=0.9, zorder=3), autolim=False)
+        # the emission is seen between them, as far as pixels are larger than what can be drawn
+        size = 0.75 * self._pixel / self._screen_pixel * 72 / self.figure.dpi
+        self.clusters, self.seen = Dots(ax, ms=min(max(size, 1.2), 2.6)), np.zeros(0, int)
         self.contours = None
         self.model = self._live([], [], color=MODEL, lw=2, zorder=7, path_effects=[withStroke(linewidth=3.5, foreground="k")])
         self.start = self._live([], [], "o", color=MODEL, mec="w", ms=6, zorder=7.1)
@@ -114,6 +120,36 @@ class SkyPanel(Panel):
     def refresh(self, topics):
         if topics & {"cut", "result"}:
             self._refresh_cut()
+        self._refresh_clusters()
+
+    def velocity_range(self):
+        """Lowest and highest velocity of what the picture shows, either of which may be None."""
+        raise NotImplementedError
+
+    def _refresh_clusters(self):
+        known = self.state.known
+        if known is None or not self.state.display.clusters:
+            self.seen = np.zeros(0, int)
+            self.clusters.clear()
+            return
+        self.seen = known.seen(*self.velocity_range())
+        self.clusters.set(known.ra[self.seen], known.dec[self.seen], known.number[self.seen])
+
+    def cluster_at(self, ra, dec):
+        """Cluster whose dot is under the pointer, or None."""
+        self.prepare()
+        within = max(self._pixel, NEAR * self._screen_pixel)
+        return None if not len(self.seen) else self.state.known.nearest(ra, dec, self.seen, within)
+
+    @property
+    def _pixel(self):
+        """Size of a pixel of the cube (arcsec)."""
+        return np.sqrt(abs(np.linalg.det(self.state.images.matrix)))
+
+    @property
+    def _screen_pixel(self):
+        """Size of a pixel of the screen (arcsec)."""
+        return abs(np.subtract(*self.ax.get_xlim())) / self.ax.bbox.width
 
     def _refresh_cut(self):
         streamer, images = self.state.streamer, self.state.images
@@ -140,8 +176,12 @@ class MapPanel(SkyPanel):
     name = "map"
     title = "Channel map"
     topics = frozenset(
-        {"cut", "result"} | {f"display.{name}" for name in ("channel", "stretch", "colormap", "low", "high", "contours")}
+        {"cut", "result", "clusters"}
+        | {f"display.{name}" for name in ("channel", "stretch", "colormap", "low", "high", "contours", "clusters")}
     )
+
+    def velocity_range(self):
+        return (self.state.images.velocity[self.state.display.channel],) * 2
 
     def refresh(self, topics):
         super().refresh(topics)
@@ -182,11 +222,14 @@ class MomentPanel(SkyPanel):
 
     name = "moment"
     title = "Moment 0"
-    topics = frozenset({"cut", "result", "display.moment", "display.colormap"})
+    topics = frozenset({"cut", "result", "clusters", "display.moment", "display.colormap", "display.clusters"})
 
     def build(self):
         super().build()
         self._range = None
+
+    def velocity_range(self):
+        return self.state.session.vmin, self.state.session.vmax
 
     def refresh(self, topics):
         super().refresh(topics)

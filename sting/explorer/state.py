@@ -7,11 +7,12 @@ import numpy as np
 from astropy.coordinates import SkyCoord
 
 from sting.explorer import choices
+from sting.explorer.clustering import Clustering
 from sting.explorer.exploration import locked
-from sting.explorer.fitting import Fitting
+from sting.explorer.known_clusters import KnownClusters
 from sting.explorer.script import script_of
 from sting.explorer.session import Display, dumps, loads
-from sting.files import write_text
+from sting.files import as_path, existing_file, write_text
 from sting.fit_result import FitResult
 from sting.messages import named_keywords, refuse
 from sting.parameters import to_internal
@@ -20,7 +21,7 @@ from sting.starts import direction_of
 __all__ = ["ExplorerState"]
 
 
-class ExplorerState(Fitting):
+class ExplorerState(Clustering):
     """A cube, a cut, a model and a fit, and everything that can be done with them.
 
     Every method either does what it says or raises, naming the cure, and leaves everything as it was. Those who `observe` it
@@ -41,7 +42,7 @@ class ExplorerState(Fitting):
     vmin, vmax : `~astropy.units.Quantity`, optional
         Velocity range of the cut.
     rms_thresh : float, optional
-        Threshold of the cut in units of the noise.
+        Threshold of the cut in units of the noise; where a cluster is chosen, that of its voxels, 4 if none is given.
     rms : `~astropy.units.Quantity`, optional
         The noise, one number; by default it is estimated.
     islands : {"keep", "beam", "main"}, optional
@@ -50,6 +51,8 @@ class ExplorerState(Fitting):
         Points of the reduced streamer.
     uncertainty, ordering, min_beams : optional
         As for `~sting.extract_streamline.reduce_to_1D`.
+    clusters : `~sting.isolate.Clusters`, str or path-like, optional
+        Clusters of the cube, or a file of them, to be shown and chosen from; `find_clusters` finds some.
     initial, fixed : dict, optional
         Free and fixed parameters. What neither holds gets a value of the right size from the data; inc, pa, rmin and v_lsr are
         then fixed, the others free.
@@ -74,8 +77,11 @@ class ExplorerState(Fitting):
         Streamlines drawn from its covariance: RA offset, Dec offset (arcsec), velocity (km/s), shape (n, n_points, 3).
     losses : `~numpy.ndarray`
         Loss at each epoch of the last fit.
+    clusters : `~sting.isolate.Clusters` or None
+        The clusters that are shown; ``ranking`` is a table of them in their order, ``chosen`` the numbers of those chosen.
     phase : str
-        ``"idle"``, ``"searching"``, ``"compiling"``, ``"fitting"``, ``"uncertainties"``, ``"stopped"``, ``"done"``, ``"failed"``.
+        ``"idle"``, ``"searching"``, ``"clustering"``, ``"compiling"``, ``"fitting"``, ``"uncertainties"``, ``"stopped"``,
+        ``"done"``, ``"failed"``.
     progress : float
         Fraction done of a fit or a search.
     status : str
@@ -111,6 +117,7 @@ class ExplorerState(Fitting):
         uncertainty="spread",
         ordering="distance",
         min_beams=1,
+        clusters=None,
         initial=None,
         fixed=None,
         bounds=None,
@@ -128,6 +135,8 @@ class ExplorerState(Fitting):
         model = choices.model(self._rough_guess((initial or {}) | (fixed or {})), v_lsr, initial, fixed, bounds, priors)
         self._derive(replace(self.session, **model))
         self.initial = self.session
+        if clusters is not None:
+            self.set_clusters(clusters)
         if self.streamer is None:
             self.status = self._cut_words(self.session, None)
 
@@ -183,16 +192,17 @@ class ExplorerState(Fitting):
             refuse("result", "exist before it is saved", "no fit", "Run a fit first.", RuntimeError)
         folder = Path(folder)
         written = outputs.save_results(self.result, self.fitted_streamer, folder, progress=False)
+        # the script reads the clusters from beside the state
+        written += self.save_state(folder / "explorer.json")
         write_text(folder / "explorer.py", self.to_script())
-        self.save_state(folder / "explorer.json")
-        written += [folder / "explorer.py", folder / "explorer.json"]
+        written.append(folder / "explorer.py")
         if self.session.regions:
             self.save_region(folder / "regions.reg")
             written.append(folder / "regions.reg")
         return written
 
     @locked
-    def to_script(self, cube=None, save_folder="sting_results"):
+    def to_script(self, cube=None, save_folder="sting_results", clusters=None):
         """Return a script that repeats the last fit, or, if something was changed since, that fits from the present state.
 
         Parameters
@@ -201,27 +211,51 @@ class ExplorerState(Fitting):
             Path of the cube to write into the script; needed if the explorer was given a cube in memory.
         save_folder : str or None, optional
             Folder in which the script saves its results.
+        clusters : str, optional
+            Path of the clusters to write into the script where one is chosen; by default the file that they were read from, or
+            that `save_state` wrote.
 
         Returns
         -------
         str
+
+        Raises
+        ------
+        ValueError
+            If a cluster is chosen and no file holds the clusters.
         """
         session = self.fitted_session if self.is_fitted else self.session
         if self.is_fitted and self.result.stop.name == "BY_CALLER":
             session = replace(session, n_epochs=len(self.result.history) - 1)
         path = cube if cube is not None else self.cube_path
-        return script_of(session, path, self.cube.unit.to_string(), self.star_position, self.distance, save_folder)
+        if session.cluster and clusters is None and (clusters := self._all_known[session.clustering].path) is None:
+            got, cure = "clusters in memory, or a file that was changed", "Save the state, which writes them beside it."
+            refuse("clusters", "be in a file that a script can read", got, cure)
+        unit = self.cube.unit.to_string()
+        return script_of(session, path, unit, self.star_position, self.distance, save_folder, clusters)
 
     @locked
     def save_state(self, path):
-        """Write everything that was chosen, and the last fit, as JSON.
+        """Write everything that was chosen, and the last fit, as JSON, and clusters as ``clusters_*.ecsv`` beside it.
 
         Parameters
         ----------
         path : str or path-like
             File to write; one that exists is replaced.
+
+        Returns
+        -------
+        list of `~pathlib.Path`
+            The files written.
         """
-        star = self.star_position.icrs
+        path, star = as_path("path", path), self.star_position.icrs
+        shown = None if self.known is None else self.known.fingerprint
+        written = []
+        for fingerprint in _wanted(shown, self.session, self.fitted_session):
+            known, file = self._all_known[fingerprint], _clusters_file(path, fingerprint)
+            known.clusters.write(file, overwrite=True)
+            known.is_in(file)
+            written.append(file)
         state = {
             "cube": self.cube_path,
             "star_icrs_deg": [float(star.ra.deg), float(star.dec.deg)],
@@ -229,9 +263,11 @@ class ExplorerState(Fitting):
             "session": self.session,
             "display": self.display,
             "fitted_session": self.fitted_session,
+            "clusters": shown,
             "result": None if self.result is None else self.result.to_text(),
         }
         write_text(path, dumps(state))
+        return [*written, path]
 
     @classmethod
     def from_state(cls, path, cube=None):
@@ -253,14 +289,14 @@ class ExplorerState(Fitting):
         ValueError
             If the file is not a state file.
         FileNotFoundError
-            If the cube is where it was no more.
+            If the cube is where it was no more, or clusters are not beside the file.
         """
         content = loads(path)
         cube = content["cube"] if cube is None else cube
         if cube is None:
             refuse("cube", "be given", "a state that was made from a cube in memory", "Pass cube=...")
         try:
-            return cls._from_content(cube, content)
+            return cls._from_content(cube, content, Path(path))
         except (ValueError, TypeError, AttributeError, KeyError) as error:
             refuse(
                 "path",
@@ -270,11 +306,14 @@ class ExplorerState(Fitting):
             )
 
     @classmethod
-    def _from_content(cls, cube, content):
+    def _from_content(cls, cube, content, path):
         star = SkyCoord(*content["star_icrs_deg"], unit="deg", frame="icrs")
         state = cls(cube, star, content["distance_pc"])
         choices.check_session(content["session"])
+        for fingerprint in _wanted(content["clusters"], content["session"], content["fitted_session"]):
+            state._all_known[fingerprint] = state._read_clusters(path, fingerprint)
         state._derive(content["session"])
+        state.known = state._all_known.get(content["clusters"])
         state.initial = state.session
         state.display = choices.checked_display(content["display"], state.images.shape)
         if content["result"] is not None:
@@ -284,3 +323,23 @@ class ExplorerState(Fitting):
             state._keep(FitResult.from_text(content["result"]), fitted, streamer)
             state.phase = "done"
         return state
+
+    def _read_clusters(self, path, fingerprint):
+        """Clusters that were written beside a state."""
+        file = _clusters_file(path, fingerprint)
+        cure = "Put the file there that was written with the state."
+        known = KnownClusters(existing_file("clusters", file, "lie beside the state", cure), self.images, self.star_position)
+        if known.fingerprint != fingerprint:
+            refuse("clusters", "be those that were written with the state", f"others in {file.name!r}", cure)
+        return known
+
+
+def _wanted(shown, *sessions):
+    """Fingerprints of the clusters that are shown and of those that sessions choose from, each once."""
+    chosen = [session.clustering for session in sessions if session is not None]
+    return [fingerprint for fingerprint in dict.fromkeys([shown, *chosen]) if fingerprint is not None]
+
+
+def _clusters_file(path, fingerprint):
+    """File of clusters beside a state: other clusters have another name, so that none is overwritten."""
+    return path.with_name(f"clusters_{fingerprint}.ecsv")

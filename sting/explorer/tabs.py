@@ -11,6 +11,8 @@ from sting.explorer.words import result_table
 from sting.problem import LOSS_METHODS, MATCHINGS, OPTIMIZERS
 from sting.reduction import ORDERINGS, UNCERTAINTIES
 
+NO_CLUSTER = "none: the ordinary cut"
+
 COLORMAPS = ("inferno", "viridis", "cividis", "magma", "Greys_r", "Greys")
 LOSSES = dict(zip(("RA, Dec, velocity", "radius, angle, velocity"), LOSS_METHODS, strict=True))
 MOMENTS = {"moment 0: integrated": 0, "moment 1: mean velocity": 1}
@@ -47,7 +49,7 @@ def cut_tab(b):
     draw.add_class("sting-draw")
     draw.tooltips = ["", "Click the corners, double click the last one", *["Drag from corner to corner"] * 2]
     words = b.bind(widgets.HTML(), "cut-words", lambda: _cut_words(b.state), topics={"cut"})
-    return widgets.VBox([*_cut_boxes(b), *_cut_menus(b), *_region_files(b), draw, *_region_list(b), words]), draw
+    return widgets.VBox([*_cut_boxes(b), *_cut_menus(b), *_region_files(b), draw, *_region_list(b), *_clusters(b), words]), draw
 
 
 def _cut_boxes(b):
@@ -74,7 +76,7 @@ def _cut_boxes(b):
     rows = (
         [box("vmin", "From km/s", limit, "In km/s; empty for none"), box("vmax", "To km/s", limit, "In km/s; empty for none")],
         [
-            box("rms_thresh", "Threshold", number("rms_thresh"), "In units of the noise; empty for none"),
+            box("rms_thresh", "Threshold", number("rms_thresh"), "In units of the noise; empty for none, of a cluster for 4"),
             box("rms", "Noise", intensity, f"In {state.images.unit}; empty for what is found in the cube"),
         ],
         [points, box("min_beams", "Min. beams", number("min_beams"), "Points of fewer beams are merged; 0 for none")],
@@ -163,6 +165,41 @@ def _region_list(b):
         widgets.HBox([listed, b.button("region-remove", "Remove", remove, "trash", "Take the regions out of the cut")]),
         widgets.HBox([path, b.button("region-save", "Save", save, "save", "Write the regions as a ds9 file")]),
     )
+
+
+def _clusters(b):
+    state = b.state
+    listed = widgets.SelectMultiple(options=[(NO_CLUSTER, None)], description="Clusters", rows=4, layout=b.wide)
+    listed.style.description_width = "74px"
+    shown = widgets.Checkbox(description="Show: a click fits one", indent=False, layout=b.wide)
+
+    def options():
+        known = [(NO_CLUSTER, None), *([] if state.known is None else state.known.words)]
+        if list(listed.options) != known:
+            listed.options = known
+
+    def read():
+        # of others than these, none of the list is chosen
+        chosen = tuple(number for _, number in listed.options if number in state.chosen)
+        return chosen if state.session.cluster else (None,)
+
+    def write(chosen):
+        numbers = [number for number in chosen if number is not None]
+        # what is chosen beside "none" takes its place, unless "none" is what was added
+        state.set_cluster(None if None in chosen and state.session.cluster else numbers or None)
+        b.refresh({"clusters"})
+
+    def show(value):
+        state.set_display(clusters=value)
+
+    clicks = "A click on a dot of a map makes its cluster the data of the fit; with Shift it adds it, or takes it away"
+    b.when({"clusters"}, options)
+    b.bind(listed, "clusters", read, write, {"clusters", "cut"}, tip="The most streamer-like first; several are merged")
+    b.bind(shown, "clusters-shown", lambda: state.display.clusters, show, {"display.clusters"}, tip=clicks)
+    tip = "Describe the spectra of the whole cube by Gaussians, and cluster these: some minutes for a large cube"
+    idle = {"enabled": lambda: not state.busy}
+    find = b.button("find-clusters", "Find clusters", state.find_clusters, "object-group", tip, **idle)
+    return listed, widgets.HBox([find, shown])
 
 
 # -- fit ------------------------------------------------------------------------------------------------------------------

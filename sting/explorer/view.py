@@ -28,7 +28,8 @@ class StreamerExplorer:
         Distance of the star, a number being in pc.
     **keywords
         ``v_lsr``, ``region``, ``vmin``, ``vmax``, ``rms_thresh``, ``rms``, ``islands``, ``n_elements``, ``uncertainty``,
-        ``ordering``, ``min_beams``, ``initial``, ``fixed``, ``bounds`` and ``priors``, see `~sting.explorer.state.ExplorerState`.
+        ``ordering``, ``min_beams``, ``clusters``, ``initial``, ``fixed``, ``bounds`` and ``priors``, see
+        `~sting.explorer.state.ExplorerState`.
 
     Attributes
     ----------
@@ -113,7 +114,7 @@ class StreamerExplorer:
         """
         return self.state.save(folder)
 
-    def to_script(self, cube=None, save_folder="sting_results"):
+    def to_script(self, cube=None, save_folder="sting_results", clusters=None):
         """Return the plain script that repeats the last fit, or that would fit the present state.
 
         Parameters
@@ -122,22 +123,30 @@ class StreamerExplorer:
             Path of the cube to write into the script; needed if the explorer was given a cube in memory.
         save_folder : str or None, optional
             Folder in which the script saves its results.
+        clusters : str, optional
+            Path of the clusters to write into the script where one is chosen; by default the file that they were read from, or
+            that `save_state` wrote.
 
         Returns
         -------
         str
         """
-        return self.state.to_script(cube, save_folder)
+        return self.state.to_script(cube, save_folder, clusters)
 
     def save_state(self, path):
-        """Write everything that was chosen, and the last fit, as JSON.
+        """Write everything that was chosen, and the last fit, as JSON, and clusters as ``clusters_*.ecsv`` beside it.
 
         Parameters
         ----------
         path : str or path-like
             File to write; one that exists is replaced.
+
+        Returns
+        -------
+        list of `~pathlib.Path`
+            The files written.
         """
-        self.state.save_state(path)
+        return self.state.save_state(path)
 
     # -- to be seen -----------------------------------------------------------------------------------------------------------
 

@@ -450,6 +450,133 @@ def choose_shape(nb, shape):
     nb.says(f"Draw the {shape}")
 
 
+# -- clusters -------------------------------------------------------------------------------------------------------------
+
+#: An explorer of a protostar, nothing cut out and nothing said of clusters, that starts beside the truth.
+PROTOSTAR = """\
+from astropy import units as u
+from sting import isolate, reduce_to_1D
+from sting.explorer import StreamerExplorer
+from sting.synthetic import STAR, TRUTH
+kind = {{"uncertainty": "spread", "min_beams": 0}}
+fixed = {{name: value for name, value in TRUTH.items() if name not in ("r0", "phi0")}}
+start = {{"r0": 2300 * u.au, "phi0": 62 * u.deg}}
+explorer = StreamerExplorer({cube!r}, STAR, 293 * u.pc, rms=30 * u.mK, n_elements=4, initial=start, fixed=fixed, min_beams=0)
+explorer.state.set_fit(n_epochs=200, learning_rate=0.01)"""
+
+#: The dot of a cluster that is the farthest from those of others, in the channel of its middle.
+DOT = """
+import numpy as np
+known, panel = explorer.state.known, explorer.view.panels["map"]
+velocity = np.median(known.velocity[known.number == {number}])
+explorer.state.set_display(channel=int(np.argmin(np.abs(explorer.state.images.velocity - velocity))))
+panel.prepare()
+ours = panel.seen[known.number[panel.seen] == {number}]
+others = panel.seen[known.number[panel.seen] != {number}]
+apart = np.hypot(known.ra[ours, None] - known.ra[others], known.dec[ours, None] - known.dec[others])
+dot = ours[np.argmax(apart.min(axis=1, initial=np.inf))]
+"""
+CHOSEN = "list(explorer.state.session.cluster)"
+
+
+@pytest.fixture(scope="module")
+def protostar_cell(tmp_path_factory):
+    """The cell that makes an explorer of a protostar in a file."""
+    path = tmp_path_factory.mktemp("protostar") / "cube.fits"
+    synthetic.make_scene(seed=1, shape=(40, 64, 64)).cube.write(path)
+    return PROTOSTAR.format(cube=str(path))
+
+
+def click_cluster(nb, number, modifiers=()):
+    """Click on a dot of a cluster on the map of its channel."""
+    nb.do(DOT.format(number=number))
+    nb.settle()
+    place = nb.sky("map", *nb.ask("[float(known.ra[dot]), float(known.dec[dot])]"))
+    for key in modifiers:
+        nb.page.keyboard.down(key)
+    nb.page.mouse.click(*place)
+    for key in modifiers:
+        nb.page.keyboard.up(key)
+
+
+def assert_points_of(nb, numbers):
+    """The points are those of these clusters, as a script selects them."""
+    code = f"expected = reduce_to_1D(isolate.select(explorer.state.clusters, STAR, cluster={numbers}).cube, STAR, 4, **kind)"
+    expected = nb.ask("[list(map(float, values)) for values in expected.data]", code)
+    assert np.array(nb.ask(POINTS)) == pytest.approx(np.array(expected), abs=0.05)
+
+
+def test_a_cluster_is_found_clicked_and_fitted(open_notebook, protostar_cell, tmp_path):
+    with open_notebook("clusters", [protostar_cell, SHOW]) as nb:
+        nb.settle()
+        nb.tab("Cut")
+        # clicks mean nothing yet, and the pointer shows its spectrum
+        nb.page.mouse.click(*nb.sky("map", 1, -6))
+        nb.until("explorer.state.display.pixel == explorer.state.images.pixel_at(1, -6)")
+        assert nb.ask("explorer.state.streamer is None")
+
+        with nb.changes("map", "moment", "pv"):
+            nb.press("find-clusters")
+            nb.says("spectra by Gaussians")
+            nb.until("explorer.state.clusters is not None", seconds=120)
+        nb.says("clusters. The first of the ranking is cluster")
+        ranked = nb.ask("[int(k) for k in explorer.state.ranking['cluster']]")
+        options = [text.replace("\xa0", " ") for text in nb.control("clusters", "option").all_inner_texts()]
+        assert len(options) == 1 + len(ranked)
+        assert options[1].startswith(f"1: cluster {ranked[0]}, score ")
+        nb.shot("clusters-found")
+
+        with nb.changes("map", "moment", "pv"), nb.changes("residuals", live=True):
+            click_cluster(nb, ranked[0])
+            nb.until(CHOSEN, [ranked[0]])
+        assert_points_of(nb, [ranked[0]])
+        nb.says(f"Cluster {ranked[0]}, above 4 times the noise")
+        (shown,) = nb.control("clusters", "option:checked").all_inner_texts()
+        assert shown.replace("\xa0", " ") == options[1]
+        nb.shot("clusters-chosen")
+        assert_same_pictures(nb)
+
+        # one more by the keyboard's shift, and back
+        both = sorted(ranked[:2])
+        click_cluster(nb, ranked[1], modifiers=["Shift"])
+        nb.until(CHOSEN, both)
+        assert_points_of(nb, both)
+        nb.press("undo")
+        nb.until(CHOSEN, [ranked[0]])
+
+        # the list, by keyboard
+        nb.control("clusters", "select").focus()
+        for key, numbers in (("Home", []), ("ArrowDown", ranked[:1]), ("Shift+ArrowDown", both)):
+            nb.page.keyboard.press(key)
+            nb.until(CHOSEN, numbers)
+        nb.press("undo")
+        nb.until(CHOSEN, ranked[:1])
+
+        points = nb.ask(POINTS)
+        nb.press("fit")
+        nb.until("explorer.state.phase", "done", seconds=120)
+        assert nb.ask("bool(explorer.result.loss < explorer.state.losses[0])")
+        assert nb.ask("[list(map(float, v)) for v in explorer.state.fitted_streamer.data]") == points
+        nb.shot("clusters-fitted")
+
+        # out of sight, a click means nothing
+        with nb.changes("map", "moment", "pv"):
+            nb.control("clusters-shown", "input").uncheck()
+        nb.page.mouse.click(*nb.sky("map", *nb.ask("[float(known.ra[dot]), float(known.dec[dot])]")))
+        nb.page.wait_for_timeout(500)
+        assert nb.ask(CHOSEN) == [ranked[0]]
+
+        nb.tab("Keep")
+        nb.type("folder", tmp_path / "results")
+        nb.press("save")
+        nb.says("files into", seconds=120)
+        nb.press("show-script")
+        nb.until("'isolate.Clusters.read' in explorer.to_script()")
+        assert len(list((tmp_path / "results").glob("clusters_*.ecsv"))) == 1
+        assert page_errors(nb) == []
+        assert nb.cell_errors() == []
+
+
 # -- several displays -----------------------------------------------------------------------------------------------------
 
 

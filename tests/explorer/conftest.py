@@ -7,7 +7,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from astropy import units as u
+from astropy.table import QTable
 
+from sting import isolate, synthetic
 from sting.explorer.state import ExplorerState
 from sting.extract_streamline import extract_streamer_subcube, reduce_to_1D
 from sting.gradient_descent import Snapshot, fit_streamline
@@ -261,3 +263,48 @@ def until():
         pytest.fail("it did not happen")
 
     return wait
+
+
+# -- clusters ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def clustered():
+    """A protostar and three clusters of its components: 1 is the streamer, by the truth; nothing may change them."""
+    found = synthetic.make_scene(seed=1, shape=(40, 64, 64))
+    components = isolate.decompose(found.cube, rms=found.rms, star_position=found.star_position, progress=False)
+    table, axis = QTable(components.table), found.cube.spectral_axis.to_value(u.km / u.s)
+    channel = np.abs(axis[:, None] - table["velocity"].value).argmin(axis=0)
+    north = table["dec_offset"] > -2 * u.arcsec
+    table["cluster"] = np.where(found.streamer_fraction[channel, table["y"], table["x"]] > 0.5, 1, np.where(north, 0, 2))
+    table["cluster"][table["line_snr"] < 7] = -1
+    return SimpleNamespace(scene=found, clusters=isolate.Clusters(table, found.cube), components=components)
+
+
+@pytest.fixture(scope="session")
+def relabelled(clustered):
+    """The same components in other clusters: 0 and 1 change their names, and 2 is noise."""
+    table = QTable(clustered.clusters.table)
+    table["cluster"] = np.array([1, 0, -1, -1])[table["cluster"]]
+    return isolate.Clusters(table, clustered.scene.cube)
+
+
+@pytest.fixture(scope="session")
+def protostar_file(clustered, tmp_path_factory):
+    """The cube of `clustered` as a file."""
+    path = tmp_path_factory.mktemp("protostar") / "cube.fits"
+    clustered.scene.cube.write(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def make_clustered(clustered):
+    """Function that makes an explorer of `clustered` that knows of its clusters, the model being the truth."""
+
+    def make(cube=None, **changes):
+        scene = clustered.scene
+        arguments = {"clusters": clustered.clusters, "fixed": dict(scene.truth), "n_elements": 6} | changes
+        # in the frame in which it is kept: voxels at the same distance stay in their order
+        return ExplorerState(scene.cube if cube is None else cube, scene.star_position.icrs, scene.distance, **arguments)
+
+    return make

@@ -128,6 +128,16 @@ class Clusters:
             If the name does not end in ``.ecsv``.
         TypeError
             If ``path`` is no path.
+
+        Examples
+        --------
+        >>> from sting import isolate, synthetic
+        >>> scene = synthetic.make_scene(seed=1, shape=(40, 64, 64))
+        >>> components = isolate.decompose(scene.cube, rms=scene.rms, star_position=scene.star_position, progress=False)
+        >>> clusters = isolate.cluster(components)
+        >>> clusters.write("clusters.ecsv")
+        >>> len(isolate.Clusters.read("clusters.ecsv")) == len(clusters)
+        True
         """
         path = as_path("path", path)
         if path.suffix != ".ecsv":
@@ -157,6 +167,17 @@ class Clusters:
             If the file is not one that `write` wrote, or not whole.
         TypeError
             If ``path`` is no path.
+
+        Examples
+        --------
+        >>> from sting import isolate, synthetic
+        >>> scene = synthetic.make_scene(seed=1, shape=(40, 64, 64))
+        >>> components = isolate.decompose(scene.cube, rms=scene.rms, star_position=scene.star_position, progress=False)
+        >>> isolate.cluster(components).write("lines.ecsv")
+        >>> clusters = isolate.Clusters.read("lines.ecsv")
+        >>> selection = isolate.select(clusters, scene.star_position, cube=scene.cube)
+        >>> selection.mask.shape
+        (40, 64, 64)
         """
         path = existing_file("path", as_path("path", path))
         cure = "Write it anew with Clusters.write('clusters.ecsv')."

@@ -282,6 +282,17 @@ class Selection:
             If the file exists and ``overwrite`` is False.
         FileNotFoundError
             If the folder does not exist.
+
+        Examples
+        --------
+        >>> from sting import isolate, synthetic
+        >>> scene = synthetic.make_scene(seed=1, shape=(40, 64, 64))
+        >>> components = isolate.decompose(scene.cube, rms=scene.rms, star_position=scene.star_position, progress=False)
+        >>> selection = isolate.select(isolate.cluster(components), scene.star_position)
+        >>> selection.write_region("streamer.reg")
+        >>> from sting import sky_regions
+        >>> len(sky_regions.read_regions("streamer.reg")) == len(selection.region)
+        True
         """
         write_regions(self.region, path, overwrite=overwrite)
 
@@ -308,6 +319,16 @@ class Selection:
         ------
         ValueError
             If there are too few voxels.
+
+        Examples
+        --------
+        >>> from sting import isolate, synthetic
+        >>> scene = synthetic.make_scene(seed=1, shape=(40, 64, 64))
+        >>> components = isolate.decompose(scene.cube, rms=scene.rms, star_position=scene.star_position, progress=False)
+        >>> selection = isolate.select(isolate.cluster(components), scene.star_position)
+        >>> points = selection.streamer(n_elements=5)
+        >>> bool((points.v_data >= selection.velocity_range[0].value).all())
+        True
         """
         return reduce_to_1D(
             self.cube, self.star_position, n_elements, uncertainty=uncertainty, ordering=ordering, min_beams=min_beams

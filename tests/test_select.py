@@ -58,6 +58,17 @@ class TestRanking:
         assert row["elongation"] == pytest.approx(1 - 1 / summary["elongation"][k])
         assert row["near"] == pytest.approx(0.5 + 0.5 / (1 + float(summary["distance_min"][k] / summary["length"][k]) ** 2))
 
+    def test_clusters_of_ones_own_need_no_contrast(self, protostar, selection, tmp_path):
+        scene, clusters = protostar
+        table = QTable(clusters.table)
+        del table["contrast"]
+        own = Clusters(table, scene.cube)
+        own.write(tmp_path / "own.ecsv")
+        for again in (own, Clusters.read(tmp_path / "own.ecsv")):
+            ranking = select(again, scene.star_position, cube=scene.cube).ranking
+            assert (ranking["contrast"] == 1).all()
+            assert ranking["cluster"][0] == selection.numbers[0]
+
     def test_the_star_need_not_be_the_origin(self, protostar, selection):
         scene, clusters = protostar
         (k,) = selection.numbers

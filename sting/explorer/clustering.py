@@ -12,7 +12,7 @@ from sting.explorer.known_clusters import KnownClusters
 from sting.explorer.session import regions_of
 from sting.isolate import cluster as cluster_of
 from sting.isolate import decompose
-from sting.isolate.clustering import _import_sklearn
+from sting.isolate.clustering import import_sklearn
 from sting.messages import refuse
 
 #: Part of the progress bar that the decomposition takes.
@@ -160,7 +160,7 @@ class Clustering(Fitting):
             If scikit-learn is not installed.
         """
         self._check_idle("a search for clusters")
-        _import_sklearn()
+        import_sklearn()
         job = Job(None, lambda _: None, self._on_clusters_end)
         job.steps = self._finding(job, None if self.session.rms is None else self.session.rms * self.cube.unit)
         self._launch(job, "clustering")
@@ -181,7 +181,7 @@ class Clustering(Fitting):
         components = decompose(self.cube, rms=rms, star_position=self.star_position, progress=False, callback=heed)
         if not job.stopped:
             self._report(job, DECOMPOSED, f"Looking for clusters of {len(components)} components.")
-            yield cluster_of(components)
+            yield cluster_of(components, progress=False)
 
     def _report(self, job, progress, words):
         with self.lock:

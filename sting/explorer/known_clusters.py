@@ -12,7 +12,7 @@ from sting.explorer.session import CLUSTER_THRESHOLD
 from sting.files import existing_file
 from sting.isolate import Clusters, select
 from sting.isolate.clusters import places, star_shift
-from sting.isolate.selection import _chosen
+from sting.isolate.selection import chosen_numbers
 from sting.messages import refuse
 
 #: Columns that decide what a selection is.
@@ -90,7 +90,7 @@ class KnownClusters:
         -------
         `~sting.isolate.Selection`
         """
-        numbers = _chosen(cluster, self.ranking, len(self.clusters))
+        numbers = chosen_numbers(cluster, self.ranking, len(self.clusters))
         return replace(self._selection, numbers=numbers, rms_thresh=rms_thresh)
 
     @property

@@ -148,7 +148,7 @@ def cluster(
     per_beam = _per_beam(components.meta)
     min_size = max(5, round(SMALLEST * per_beam)) if min_size is None else check_whole("min_size", min_size, 2, 50)
     min_samples = max(3, round(NEIGHBOURS * per_beam)) if min_samples is None else check_whole("min_samples", min_samples, 1, 20)
-    learn = _import_sklearn()
+    learn = import_sklearn()
     free = _outside(components, mask, cube)
     labels, stands_out = np.full(len(components), -1), np.full(len(components), np.nan)
     flux = flux_of(components.table).value
@@ -187,7 +187,7 @@ def cluster(
     return Clusters(table, components.cube)
 
 
-def _import_sklearn():
+def import_sklearn():
     """Import scikit-learn's clusters, or say how to get them."""
     try:
         from sklearn import cluster as learn

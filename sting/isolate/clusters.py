@@ -58,7 +58,7 @@ class Clusters:
     table : `~astropy.table.QTable`
         That of the `~sting.isolate.Components` with two columns more: ``cluster``, 0 being the brightest and -1 noise, and
         ``contrast``, the part of the emission by which a component stands out from its surroundings (NaN where it was not
-        looked at). ``table.meta`` holds the settings as ``"clustering"`` besides.
+        looked at; clusters of your own need none). ``table.meta`` holds the settings as ``"clustering"`` besides.
     cube : `~spectral_cube.SpectralCube` or None
         The cube; None where the clusters were read from a file.
     """
@@ -184,7 +184,8 @@ class Clusters:
         with reading("path", "be clusters written by Clusters.write", repr(str(path)), cure):
             table = Components.read(path).table
             written = QTable.read(path, format="ascii.ecsv")
-            table["cluster"], table["contrast"] = np.asarray(written["cluster"], int), np.asarray(written["contrast"], float)
+            for name, kind in (("cluster", int), *([("contrast", float)] if "contrast" in written.colnames else [])):
+                table[name] = np.asarray(written[name], kind)
         return cls(table)
 
 
@@ -224,7 +225,7 @@ def _summarised(table, number, shift, meta):
         distance.min(),
         np.sum(flux * distance) / total,
         np.exp(np.sum(flux * np.log(table["sigma"].to_value(KMS))) / total),
-        np.sum(flux * table["contrast"]) / total,
+        np.sum(flux * table["contrast"]) / total if "contrast" in table.colnames else np.nan,
     ]
 
 

@@ -23,7 +23,7 @@ __all__ = ["Selection", "select"]
 #: What speaks for a streamer, each as a number from 0 to 1, and how it is told.
 SCORES = {
     "narrow": "square of the narrowest cluster's line width over this one's",
-    "contrast": "square of the part of its emission by which it stands out from its surroundings",
+    "contrast": "square of the part of its emission by which it stands out from its surroundings; 1 where that is not known",
     "elongation": "1 - width / length",
     "pointing": "square of the cosine between its longest axis and the way to the star",
     "near": "1/2 + 1/2 / (1 + (d / length)^2), d being its smallest distance from the star",
@@ -91,12 +91,12 @@ def select(clusters, star_position, *, cluster=None, reach=3.0, purity=0.8, rms_
         got = f"none among {len(clusters.table)} components"
         refuse("clusters", "hold a cluster", got, "Lower min_size of cluster, or line_snr_min of decompose.")
     ranking = _rank(clusters, star)
-    chosen = _chosen(cluster, ranking, len(clusters))
+    chosen = chosen_numbers(cluster, ranking, len(clusters))
     whole = clusters.cube if cube is None else cube_of(clusters.components, cube)
     return Selection(clusters, star, ranking, chosen, float(reach), float(purity), float(rms_thresh), whole)
 
 
-def _chosen(cluster, ranking, n):
+def chosen_numbers(cluster, ranking, n):
     """Numbers of the clusters that are asked for, or of the first of the ranking."""
     if cluster is None:
         return (int(ranking["cluster"][0]),)
@@ -145,7 +145,7 @@ def _scores(table, row, shift, narrowest):
     z = float(row["gradient"] / max(row["gradient_err"], 1e-9 * row["gradient_err"].unit))
     return [
         float(narrowest / row["line_width"]) ** 2,
-        max(float(row["contrast"]), 0.0) ** 2,
+        max(row["contrast"], 0.0) ** 2 if np.isfinite(row["contrast"]) else 1.0,
         1 - 1 / row["elongation"],
         (axis @ middle / way) ** 2 if way > 0 else 0.0,
         0.5 + 0.5 / (1 + float(row["distance_min"] / row["length"]) ** 2),

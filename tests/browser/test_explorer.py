@@ -215,10 +215,10 @@ def loss_of(nb):
 def fit(nb):
     """Launch a fit of small steps, watch it while the kernel does other things, stop it twice."""
     nb.tab("Fit")
-    for name, value in (("n-epochs", 1_000_000), ("patience", 1_000_000), ("learning-rate", "1e-5")):
+    for name, value in (("n-epochs", 1_000_000), ("patience", 1_000_000), ("learning-rate", "2e-6")):
         nb.type(name, value)
     session = "explorer.state.session"
-    nb.until(f"[{session}.n_epochs, {session}.patience, {session}.learning_rate]", [1_000_000, 1_000_000, 1e-5])
+    nb.until(f"[{session}.n_epochs, {session}.patience, {session}.learning_rate]", [1_000_000, 1_000_000, 2e-6])
     phase, epochs = "explorer.state.phase", "len(explorer.state.losses)"
     lines = nb.lines("map")
     nb.press("fit")

@@ -441,7 +441,7 @@ class TestFinding:
 
         monkeypatch.setattr("sting.explorer.clustering.INTERVAL", 0.0)
         monkeypatch.setattr("sting.explorer.clustering.decompose", decompose)
-        monkeypatch.setattr("sting.explorer.clustering.cluster_of", lambda components: relabelled)
+        monkeypatch.setattr("sting.explorer.clustering.cluster_of", lambda components, progress: relabelled)
         toy.gate.set()
         yield toy
         toy.gate.set()
@@ -519,7 +519,7 @@ class TestFinding:
     def test_no_cluster(self, state, clustered, toy_search, monkeypatch):
         table = QTable(clustered.clusters.table)
         table["cluster"] = -1
-        monkeypatch.setattr("sting.explorer.clustering.cluster_of", lambda _: isolate.Clusters(table))
+        monkeypatch.setattr("sting.explorer.clustering.cluster_of", lambda _, progress: isolate.Clusters(table))
         state.find_clusters()
         assert state.wait(PATIENCE)
         assert state.phase == "failed"

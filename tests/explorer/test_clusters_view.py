@@ -353,7 +353,7 @@ class TestControls:
 
     def test_find(self, state, view, control, relabelled, clustered, monkeypatch):
         monkeypatch.setattr("sting.explorer.clustering.decompose", lambda *_, **__: clustered.components)
-        monkeypatch.setattr("sting.explorer.clustering.cluster_of", lambda _: relabelled)
+        monkeypatch.setattr("sting.explorer.clustering.cluster_of", lambda _, progress: relabelled)
         busy = []
         state.observe(lambda _: busy.append((state.busy, control("find-clusters").disabled, control("stop").disabled)))
         control("find-clusters").click()

@@ -97,7 +97,7 @@ def select(clusters, star_position, *, cluster=None, reach=3.0, purity=0.8, rms_
 
 
 def chosen_numbers(cluster, ranking, n):
-    """Numbers of the clusters that are asked for, or of the first of the ranking."""
+    """Return the numbers of the clusters that are asked for, or of the first of the ranking."""  # numpydoc ignore=PR01,RT01
     if cluster is None:
         return (int(ranking["cluster"][0]),)
     numbers = [cluster] if isinstance(cluster, Integral) and not isinstance(cluster, bool) else cluster

@@ -78,6 +78,15 @@ class TestGathered:
         found = gather(np.zeros(80, int), place, width=np.where(row == 0, -1.3, -1.6), contrast=np.where(row == 3, 0.4, 0.9))
         assert (found == np.where((row == 0) | (row == 3), -1, 0)).all()
 
+    def test_a_blend_with_more_behind_it_must_be_narrower(self):
+        place = pixels(range(20), range(4))
+        row = np.round(4 * place[1])
+        # by 0.25 of the width at most where it stands out wholly, by 0.1 where it does to 0.55
+        found = gather(np.zeros(80, int), place, width=np.where(row == 0, -1.4, -1.6), contrast=np.where(row == 0, 0.7, 1.0))
+        assert (found == np.where(row == 0, -1, 0)).all()
+        whole = gather(np.zeros(80, int), place, width=np.where(row == 0, -1.4, -1.6), contrast=np.ones(80))
+        assert (whole == 0).all()
+
     def test_what_does_not_stand_out_keeps_what_it_had(self):
         place = pixels(range(20), range(4))
         labels = np.where(4 * place[0] < 10, 0, -1)

@@ -41,7 +41,7 @@ class TestRanking:
     def test_the_score_is_the_product_of_what_is_shown(self, selection):
         ranking = selection.ranking
         names = ranking.colnames[3:]
-        assert len(names) == 8
+        assert len(names) == 9
         assert np.allclose(ranking["score"], np.prod([ranking[name] for name in names], axis=0))
         assert (np.diff(ranking["score"]) <= 0).all()
         assert list(ranking["rank"]) == list(range(1, len(ranking) + 1))
@@ -55,6 +55,7 @@ class TestRanking:
         row, summary = selection.ranking[0], clusters.summary
         (k,) = selection.numbers
         assert row["narrow"] == pytest.approx(float(summary["line_width"].min() / summary["line_width"][k]) ** 2)
+        assert row["bright"] == pytest.approx(float(summary["flux"][k] / summary["flux"][0]) ** 0.5)
         assert row["elongation"] == pytest.approx(1 - 1 / summary["elongation"][k])
         assert row["near"] == pytest.approx(0.5 + 0.5 / (1 + float(summary["distance_min"][k] / summary["length"][k]) ** 2))
 

@@ -42,7 +42,7 @@ def cluster(
     width_scale=0.17,
     amplitude_scale=1.0,
     smoothing=0.7,
-    width_tolerance=0.25,
+    width_tolerance=0.375,
     contrast_min=0.55,
     widest=2.7,
     progress=True,
@@ -90,7 +90,8 @@ def cluster(
         Radius over which widths and amplitudes are averaged, in beams; 0 takes them as they are.
     width_tolerance : float or None, optional
         A cluster takes in components whose (averaged) lines are broader than those of its core, its narrowest quarter, by at most
-        this much in ln(sigma). None leaves the clusters as they are found.
+        this much in ln(sigma) where they stand out wholly, and by less where they do so in part (0.4 of it at a contrast of
+        0.55). None leaves the clusters as they are found.
     contrast_min : float, optional
         Part of the emission by which components stand out that a cluster takes in, from 0 to 1.
     widest : float, optional

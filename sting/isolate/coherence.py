@@ -14,6 +14,10 @@ CHUNK = 16
 #: The core of a cluster is the narrowest quarter of its lines, by flux.
 CORE = 0.25
 
+#: By how much of the tolerance lines may be broader, less of it for each part of the emission by which they do not stand out: a
+#: blend with much of what lies behind should be narrower than one with little.
+BLEND = 4 / 3
+
 #: Components touch within so many beams, and so many sigma of the core's lines.
 NEAR, SAME_VELOCITY = 0.4, 0.5
 
@@ -59,7 +63,7 @@ def gathered(labels, place, velocity, width, contrast, flux, *, tolerance, contr
     width, contrast, flux : `~numpy.ndarray`
         ln(sigma), contrast and flux, shape (n,) each.
     tolerance : float
-        By how much ln(sigma) may exceed that of a cluster's core.
+        By how much ln(sigma) may exceed that of a cluster's core where contrast is 1.
     contrast_min : float
         Least contrast.
 
@@ -75,7 +79,8 @@ def gathered(labels, place, velocity, width, contrast, flux, *, tolerance, contr
         ours = labels == k
         if np.mean(new[ours] >= 0) > 0.5:
             continue
-        alike = np.flatnonzero((new < 0) & (width < cores[k] + tolerance) & (contrast > contrast_min))
+        broader = tolerance * (1 - BLEND * (1 - contrast))
+        alike = np.flatnonzero((new < 0) & (width < cores[k] + broader) & (contrast > contrast_min))
         axes = np.array([*(place / NEAR), velocity / (SAME_VELOCITY * np.exp(cores[k]))]).T[alike]
         whole = alike[_touching(axes, np.where(ours[alike], flux[alike], 0.0))]
         stands_out = flux[whole[ours[whole]]].sum() > WHOLE * flux[ours].sum()

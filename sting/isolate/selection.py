@@ -23,6 +23,7 @@ __all__ = ["Selection", "select"]
 #: What speaks for a streamer, each as a number from 0 to 1, and how it is told.
 SCORES = {
     "narrow": "square of the narrowest cluster's line width over this one's",
+    "bright": "root of its flux over that of the brightest",
     "contrast": "square of the part of its emission by which it stands out from its surroundings; 1 where that is not known",
     "elongation": "1 - width / length",
     "pointing": "square of the cosine between its longest axis and the way to the star",
@@ -37,9 +38,9 @@ SCORES = {
 def select(clusters, star_position, *, cluster=None, reach=3.0, purity=0.8, rms_thresh=4.0, cube=None):
     """Rank clusters by how much they look like a streamer, and select the first or those that are named.
 
-    The score of a cluster is the product of eight numbers from 0 to 1: a streamer has narrow lines, stands out, is long and thin,
-    points to the star and reaches near it, and its velocity runs smoothly, in one direction, along it. The ranking is a proposal:
-    look at it (`sting.outputs.plot_clusters`) before you fit.
+    The score of a cluster is the product of nine numbers from 0 to 1: a streamer has narrow lines, is bright, stands out, is long
+    and thin, points to the star and reaches near it, and its velocity runs smoothly, in one direction, along it. The ranking is a
+    proposal: look at it (`sting.outputs.plot_clusters`) before you fit.
 
     Parameters
     ----------
@@ -113,8 +114,8 @@ def _rank(clusters, star):
     """The ranking: a row for each cluster, the best first."""
     summary, shift = clusters._seen_from(star), star_shift(clusters.components, star)
     labels = np.asarray(clusters.table["cluster"])
-    narrowest = summary["line_width"].min()
-    scores = np.array([_scores(clusters.table[labels == row["cluster"]], row, shift, narrowest) for row in summary])
+    best = summary["line_width"].min(), summary["flux"].max()
+    scores = np.array([_scores(clusters.table[labels == row["cluster"]], row, shift, *best) for row in summary])
     total = scores.prod(axis=1)
     order = np.argsort(-total, kind="stable")
     ranking = QTable(
@@ -129,7 +130,7 @@ def _rank(clusters, star):
     return ranking
 
 
-def _scores(table, row, shift, narrowest):
+def _scores(table, row, shift, narrowest, brightest):
     """What speaks for a cluster, in the order of `SCORES`."""
     from scipy.stats import rankdata
 
@@ -145,6 +146,7 @@ def _scores(table, row, shift, narrowest):
     z = float(row["gradient"] / max(row["gradient_err"], 1e-9 * row["gradient_err"].unit))
     return [
         float(narrowest / row["line_width"]) ** 2,
+        float(row["flux"] / brightest) ** 0.5,
         max(row["contrast"], 0.0) ** 2 if np.isfinite(row["contrast"]) else 1.0,
         1 - 1 / row["elongation"],
         (axis @ middle / way) ** 2 if way > 0 else 0.0,

@@ -79,7 +79,7 @@ def _cut_boxes(b):
             box("rms_thresh", "Threshold", number("rms_thresh"), "In units of the noise; empty for none, of a cluster for 4"),
             box("rms", "Noise", intensity, f"In {state.images.unit}; empty for what is found in the cube"),
         ],
-        [points, box("min_beams", "Min. beams", number("min_beams"), "Points of fewer beams are merged; 0 for none")],
+        [points, box("min_beams", "Beams ≥", number("min_beams"), "Points of fewer beams are merged; 0 for none")],
     )
     return [widgets.HBox(row) for row in rows]
 

@@ -18,6 +18,9 @@ _REASONS = {
     Stop.BY_CALLER: "it was stopped by the caller",
 }
 
+#: Gains below this part of the loss are rounding.
+ROUNDING = 1e-12
+
 
 class Outcome:
     """What `~sting.fit_result.FitResult` and `~sting.joint_result.JointResult` have in common.
@@ -74,9 +77,10 @@ class Outcome:
         """Why the descent ended and whether it ended in a minimum, in a sentence."""
         gain = self.uncertainties.gain
         place = "in a minimum" if self.converged else "not in a minimum"
+        more = "nothing" if abs(gain) < ROUNDING * max(1.0, self.loss) else f"{gain:.2g}"
         return (
             f"Stopped after {len(self.history) - 1} epochs because {_REASONS[self.stop]}; smallest loss {self.loss:.6g} at epoch "
-            f"{self.best_epoch}, {place} (a Newton step would gain {gain:.2g})."
+            f"{self.best_epoch}, {place} (a Newton step would gain {more})."
         )
 
     def goodness(self):

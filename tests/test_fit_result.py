@@ -1,6 +1,7 @@
 """What a fit returns: tables, samples, files, words."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -45,6 +46,12 @@ def test_is_a_good_fit(result):
     assert "in a minimum" in result.status
     for name in FREE:
         assert abs(result.best_opt_params[name] - synthetic.TRUTH[name]) < 4 * result.param_errors[name], name
+
+
+@pytest.mark.parametrize(("gain", "said"), [(3e-14, "nothing"), (-1e-15, "nothing"), (2e-5, "2e-05"), (0.3, "0.3")])
+def test_a_gain_that_is_rounding_is_none(result, gain, said):
+    other = replace(result, uncertainties=replace(result.uncertainties, gain=gain))
+    assert other.status.endswith(f"{'not ' if gain > 0.01 else ''}in a minimum (a Newton step would gain {said}).")
 
 
 def test_covariance_belongs_to_the_errors(result):

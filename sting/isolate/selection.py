@@ -210,24 +210,32 @@ class Selection:
         return Components(table[np.isin(table["cluster"], self.numbers)], self.whole)
 
     @functools.cached_property
-    def _window(self):
-        """The part of the cube that the selected components lie in, and in it the voxels of the streamer and their values."""
+    def _models(self):
+        """Where the selected components lie: the part of the cube, its velocities, its values without the others, and the part of
+        the modelled emission that is theirs."""
         cube, selected = to_velocity(cube_of(self.components, self.whole)), self.components
-        table, velocity = selected.table, cube.spectral_axis.to_value(KMS)
-        y, x = np.asarray(table["y"]), np.asarray(table["x"])
+        velocity, y, x = cube.spectral_axis.to_value(KMS), np.asarray(selected.table["y"]), np.asarray(selected.table["x"])
         view = slice(0, cube.shape[0]), slice(y.min(), y.max() + 1), slice(x.min(), x.max() + 1)
-        at = y - view[1].start, x - view[2].start
         ours, all_ = (model_of(part, velocity, view) for part in (selected, self.clusters.components))
-        near = np.zeros(ours.shape, bool)
+        values = cube[view].filled_data[:].value * cube.unit.to(self.clusters.meta["unit"]) - (all_ - ours)
+        return view, velocity, values, np.divide(ours, all_, out=np.zeros(ours.shape, np.float32), where=all_ > 0)
+
+    @functools.cached_property
+    def _window(self):
+        """The part of the cube, the voxels of the streamer in it, and the values without the others."""
+        view, velocity, values, part = self._models
+        selected = self.components
+        table = selected.table
+        at = np.asarray(table["y"]) - view[1].start, np.asarray(table["x"]) - view[2].start
+        near = np.zeros(part.shape, bool)
         center, sigma = (table[name].to_value(KMS) for name in ("velocity", "sigma"))
         # two components of a pixel one after the other
         for rank in range(selected.ranks.max() + 1):
             k = selected.ranks == rank
             near[:, at[0][k], at[1][k]] |= np.abs(velocity[:, None] - center[k]) <= self.reach * sigma[k]
-        rms = np.full(ours.shape[1:], np.inf)
+        rms = np.full(part.shape[1:], np.inf)
         rms[at] = table["rms"].value
-        values = cube[view].filled_data[:].value * cube.unit.to(self.clusters.meta["unit"]) - (all_ - ours)
-        kept = near & (ours > self.purity * all_)
+        kept = near & (part > self.purity)
         kept &= values > self.rms_thresh * rms if self.rms_thresh else np.isfinite(values)
         if not kept.any():
             cure = "Lower rms_thresh or purity, or raise reach."
@@ -354,10 +362,16 @@ class Selection:
             # what leaves too few voxels says nothing
             with contextlib.suppress(ValueError), warnings.catch_warnings():
                 warnings.simplefilter("ignore", StingWarning)
-                others.append(reduce_to_1D(replace(self, **change).cube, self.star_position, n_elements, **how))
+                others.append(reduce_to_1D(self._with(change).cube, self.star_position, n_elements, **how))
         shifts = largest_shift(np.array(points.data), [np.array(other.data) for other in others])
         errors = np.hypot(points.uncertainties, shifts)
         return replace(points, **dict(zip(("ra_sigma", "dec_sigma", "v_sigma"), errors, strict=True)))
+
+    def _with(self, change):
+        """The same components with other voxels; their models need not be made again."""
+        other = replace(self, **change)
+        vars(other)["_models"] = self._models
+        return other
 
     def _others(self):
         """Other choices of voxels that are as good."""

@@ -157,7 +157,8 @@ def cluster(
         some = Components(components.table[free])
         place, velocity = _places(some)
         with tqdm(total=4, unit="step", desc="Clusters", disable=not progress, delay=2, leave=False) as bar:
-            part = contrast(some, widest)
+            # what the mask leaves out surrounds the others all the same
+            part = contrast(components, widest)[free]
             bar.update()
             properties = np.array([np.log(some.table["sigma"].to_value(KMS)), np.log(some.table["amplitude"].value), part])
             if smoothing:

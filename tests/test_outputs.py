@@ -153,3 +153,12 @@ def test_show_without_a_screen_does_nothing(result, streamer):
 def test_unknown_name():
     with pytest.raises(AttributeError, match="no attribute 'plot_nothing'"):
         outputs.plot_nothing  # noqa: B018
+
+
+def test_a_title_that_the_axes_have_stays(result, streamer):
+    for plot in (outputs.plot_morphology, outputs.plot_vel_radius):
+        ax = Figure().add_subplot(title="ours")
+        plot(result, streamer, ax=ax)
+        assert ax.get_title() == "ours"
+        plot(result, streamer, ax=ax, title="")
+        assert ax.get_title() == ""

@@ -9,7 +9,7 @@ from sting.diagnostics import unwind
 from sting.messages import named_keywords, refuse
 from sting.outputs.morphology import plot_morphology
 from sting.outputs.sky import open_image, sky_wcs
-from sting.outputs.style import DATA, MODEL, SAMPLES, Picture, add_legend, axis_of, new_axes
+from sting.outputs.style import DATA, MODEL, SAMPLES, Picture, add_legend, axis_of, new_axes, titled
 from sting.outputs.velocity_plots import plot_vel_radius
 from sting.parameters import PARAMETERS
 
@@ -70,7 +70,7 @@ def plot_loss(result, *, ax=None, title=None):
     figure, ax = new_axes(ax, (6.4, 3.2))
     ax.plot(result.loss_history, color=DATA, lw=1.5)
     ax.plot(result.best_epoch, result.loss, "o", color=MODEL, label=f"best: {result.loss:.4g} at epoch {result.best_epoch}")
-    ax.set(xlabel="epoch", ylabel="loss ($\\chi^2$ + priors)", title=title or "", yscale="log")
+    ax.set(xlabel="epoch", ylabel="loss ($\\chi^2$ + priors)", yscale="log", **titled(title))
     add_legend(ax)
     return figure
 
@@ -171,7 +171,8 @@ def plot_residuals(result, *, ax=None, title=None):
         ax.plot(place, table[name], marker, color=color, ms=5, label=label, zorder=3)
     reach = max(1.5, 1.15 * max(float(np.abs(table[name]).max()) for name in names))
     ax.set(xlabel="projected radius (arcsec)", ylabel="(data − model) / σ", ylim=(-reach, reach))
-    ax.set_title(title or "", pad=22)
+    if title is not None:
+        ax.set_title(title, pad=22)
     # above the axes, where it hides no point
     ax.legend(fontsize="small", frameon=False, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 0.99))
     return figure
@@ -226,7 +227,8 @@ def plot_param_uncertainties(result, *, ax=None, title=None):
     ax.set_yticks(range(len(rows)), [_symbol(name) for name in rows])
     middle = "median" if hasattr(result, "convergence") else "best value"
     ax.set(xlim=(-limit * 1.06, limit * 1.06), ylim=(len(rows) - 0.5, -0.5), xlabel=f"deviation from the {middle} (σ)")
-    ax.set_title(title or "")
+    if title is not None:
+        ax.set_title(title)
     return figure
 
 
@@ -300,7 +302,8 @@ def plot_param_correlations(result, *, ax=None, title=None):
     labels = [_symbol(name) for name in names]
     ax.set_xticks(range(len(labels)), labels, **({"rotation": 90} if max(map(len, names)) > 8 else {}))
     ax.set_yticks(range(len(labels)), labels)
-    ax.set_title(title or "")
+    if title is not None:
+        ax.set_title(title)
     figure.colorbar(image, ax=ax, label="correlation", shrink=0.85)
     return figure
 

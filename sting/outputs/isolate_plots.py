@@ -7,7 +7,7 @@ from matplotlib.ticker import MaxNLocator
 from sting.cubes import KMS, sky_offsets, sky_position, to_velocity
 from sting.isolate.components import cube_of
 from sting.messages import check_whole, named_keywords, refuse
-from sting.outputs.style import DATA, SAMPLES, STAR, Picture, new_axes
+from sting.outputs.style import DATA, SAMPLES, STAR, Picture, new_axes, titled
 
 __all__ = ["plot_clusters", "plot_components_3d", "plot_spectra"]
 
@@ -100,7 +100,7 @@ def plot_components_3d(clusters, *, star_position=None, elev=18, azim=-62, ax=No
     ends = [velocity.min(), velocity.max()] if len(velocity) else [0, 1]
     ax.plot([star[0]] * 2, [star[1]] * 2, ends, ":", color=DATA, lw=1, zorder=len(clusters) + 1)
     ax.plot(*[[s] for s in star], ends[:1], "*", color=STAR, mec="k", ms=13, zorder=len(clusters) + 2)
-    ax.set(xlabel="RA offset (arcsec)", ylabel="Dec offset (arcsec)", zlabel="velocity (km/s)", title=title or "")
+    ax.set(xlabel="RA offset (arcsec)", ylabel="Dec offset (arcsec)", zlabel="velocity (km/s)", **titled(title))
     ax.invert_xaxis()
     for one in (ax.xaxis, ax.yaxis, ax.zaxis):
         one.set_major_locator(MaxNLocator(5))

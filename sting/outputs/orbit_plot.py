@@ -5,7 +5,7 @@ from astropy import units as u
 from matplotlib.ticker import MaxNLocator
 
 from sting.messages import named_keywords
-from sting.outputs.style import MODEL, SAMPLES, STAR, model_of, new_axes
+from sting.outputs.style import MODEL, SAMPLES, STAR, model_of, new_axes, titled
 
 __all__ = ["plot_orbit_3d"]
 
@@ -74,7 +74,7 @@ def plot_orbit_3d(result, *, disk_radius=None, elev=18, azim=-62, ax=None, title
     ax.plot(*path.T, color=MODEL, lw=2.2, label=model_of(result), zorder=5)
     ax.plot(*path[:1].T, "o", color=MODEL, ms=5, zorder=5)
     ax.plot([0], [0], [0], "*", color=STAR, mec="k", ms=13, label="star", zorder=6)
-    ax.set(xlabel="west (au)", ylabel="away (au)", zlabel="north (au)", box_aspect=(1, 1, 1), title=title or "")
+    ax.set(xlabel="west (au)", ylabel="away (au)", zlabel="north (au)", box_aspect=(1, 1, 1), **titled(title))
     for one in (ax.xaxis, ax.yaxis, ax.zaxis):
         one.set_major_locator(MaxNLocator(4))
     ax.tick_params(labelsize=8)

@@ -3,7 +3,7 @@
 import numpy as np
 from astropy import units as u
 
-from sting.outputs.style import DATA, EMISSION, MODEL, STAR, add_legend, intensity_label, new_axes
+from sting.outputs.style import DATA, EMISSION, MODEL, STAR, add_legend, intensity_label, new_axes, titled
 
 __all__ = ["plot_pv_cut"]
 
@@ -59,7 +59,7 @@ def plot_pv_cut(cut, streamer=None, streamline=None, *, v_lsr=None, ax=None, tit
     if streamer is not None:
         _draw_points(ax, cut, streamer)
     _draw_resolution(ax, cut, limits)
-    ax.set(xlim=limits[0], ylim=limits[1], title=title or "")
+    ax.set(xlim=limits[0], ylim=limits[1], **titled(title))
     ax.set(xlabel="offset along the path (arcsec)", ylabel="line-of-sight velocity (km/s)")
     add_legend(ax)
     figure.colorbar(image, ax=ax, label=intensity_label(cut.image.unit, "mean intensity"))

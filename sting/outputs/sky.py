@@ -105,7 +105,8 @@ def _affine(wcs, star):
 
 def label_sky(ax, title=None):
     """Name the axes."""
-    ax.set_title(title or "")
+    if title is not None:
+        ax.set_title(title)
     if not isinstance(ax, WCSAxes):
         ax.set(xlabel="RA offset (arcsec)", ylabel="Dec offset (arcsec)")
         return

@@ -38,6 +38,11 @@ class Picture(Figure):
         return _png(self)
 
 
+def titled(title):
+    """Keywords of a title; without one the axes keep theirs."""
+    return {} if title is None else {"title": title}
+
+
 def new_axes(ax, size, **keywords):
     """Figure and axes to draw into: those given, or new ones of ``size`` inches."""
     if ax is not None:

@@ -4,7 +4,7 @@ import numpy as np
 from astropy import units as u
 
 from sting.messages import named_keywords
-from sting.outputs.style import MODEL, POINTS, add_legend, density, draw_density, draw_samples, model_of, new_axes
+from sting.outputs.style import MODEL, POINTS, add_legend, density, draw_density, draw_samples, model_of, new_axes, titled
 
 __all__ = ["plot_dec_vel", "plot_ra_vel", "plot_vel_radius"]
 
@@ -144,7 +144,7 @@ def _draw(abscissa, result, streamer, v_lsr, samples, ax, title):
     _limit(ax, streamer, abscissa)
     if abscissa == "ra" and not ax.xaxis_inverted():
         ax.invert_xaxis()  # east to the left, as on the sky
-    ax.set(xlabel=label, ylabel="line-of-sight velocity (km/s)", title=title or "")
+    ax.set(xlabel=label, ylabel="line-of-sight velocity (km/s)", **titled(title))
     add_legend(ax)
     return figure
 

@@ -177,7 +177,7 @@ class TestOneBecomesTheData:
     def test_their_errors_come_from_the_noise_of_the_components(self, state, selected, clustered):
         state.set_cut(uncertainty="mean")
         state.set_cluster(1)
-        points = selected(1).streamer(6)
+        points = selected(1).streamer(6, systematic=False)
         assert points.meta["uncertainty"] == "mean"
         np.testing.assert_allclose(state.streamer.uncertainties, points.uncertainties, rtol=1e-12)
 

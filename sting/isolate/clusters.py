@@ -10,7 +10,7 @@ from astropy.table import QTable
 from sting.core.constants import FWHM
 from sting.cubes import KMS, pixels_per_beam, sky_offsets
 from sting.files import as_path, existing_file, reading, whole_file
-from sting.isolate.components import Components, plain_table
+from sting.isolate.components import Components, checked, plain_table
 from sting.messages import named_keywords, refuse
 
 __all__ = ["Clusters"]
@@ -182,10 +182,11 @@ class Clusters:
         path = existing_file("path", as_path("path", path))
         cure = "Write it anew with Clusters.write('clusters.ecsv')."
         with reading("path", "be clusters written by Clusters.write", repr(str(path)), cure):
-            table = Components.read(path).table
             written = QTable.read(path, format="ascii.ecsv")
-            for name, kind in (("cluster", int), *([("contrast", float)] if "contrast" in written.colnames else [])):
-                table[name] = np.asarray(written[name], kind)
+            table = checked(written)
+            table["cluster"] = np.asarray(written["cluster"], int)
+            if "contrast" in written.colnames:
+                table["contrast"] = np.asarray(written["contrast"], float)
         return cls(table)
 
 

@@ -74,12 +74,11 @@ def gathered(labels, place, velocity, width, contrast, flux, *, tolerance, contr
         cluster that does not stand out keeps what no other one took.
     """
     cores = [_quantile(width[labels == k], flux[labels == k], CORE) for k in range(labels.max(initial=-1) + 1)]
-    new = np.full(len(labels), -1)
+    broader, new = tolerance * (1 - BLEND * (1 - contrast)), np.full(len(labels), -1)
     for k in np.argsort(cores, kind="stable"):
         ours = labels == k
         if np.mean(new[ours] >= 0) > 0.5:
             continue
-        broader = tolerance * (1 - BLEND * (1 - contrast))
         alike = np.flatnonzero((new < 0) & (width < cores[k] + broader) & (contrast > contrast_min))
         axes = np.array([*(place / NEAR), velocity / (SAME_VELOCITY * np.exp(cores[k]))]).T[alike]
         whole = alike[_touching(axes, np.where(ours[alike], flux[alike], 0.0))]

@@ -311,7 +311,7 @@ class Components:
         path = existing_file("path", as_path("path", path))
         cure = "Write it anew with Components.write('components.ecsv')."
         with reading("path", "be components written by Components.write", repr(str(path)), cure):
-            return cls(_checked(QTable.read(path, format="ascii.ecsv")))
+            return cls(checked(QTable.read(path, format="ascii.ecsv")))
 
 
 def cube_of(components, cube):
@@ -349,8 +349,8 @@ def plain_table(components):
     return table
 
 
-def _checked(table):
-    """A table as it was before it was written."""
+def checked(table):
+    """Return the columns of components of a table as they were before it was written."""  # numpydoc ignore=PR01
     head = table.meta.pop("components")
     if head["version"] != VERSION:
         raise ValueError(f"version {head['version']}, this one reads {VERSION}")

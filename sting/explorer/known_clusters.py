@@ -8,11 +8,10 @@ import numpy as np
 from astropy import units as u
 
 from sting.cubes import KMS
-from sting.explorer.session import CLUSTER_THRESHOLD
 from sting.files import existing_file
 from sting.isolate import Clusters, select
 from sting.isolate.clusters import places, star_shift
-from sting.isolate.selection import chosen_numbers
+from sting.isolate.selection import RMS_THRESH, chosen_numbers
 from sting.messages import refuse
 
 #: Columns that decide what a selection is.
@@ -76,7 +75,7 @@ class KnownClusters:
         self.velocity, sigma = (table[name].to_value(KMS)[members] for name in ("velocity", "sigma"))
         self.reach = np.maximum(sigma, images.channel_width / 2)
 
-    def selected(self, cluster, rms_thresh=CLUSTER_THRESHOLD):
+    def selected(self, cluster, rms_thresh=RMS_THRESH):
         """Return what `~sting.isolate.select` does, without ranking the clusters anew.
 
         Parameters

@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict, dataclass, field
 
 from sting.files import existing_file
+from sting.isolate.selection import RMS_THRESH
 from sting.messages import refuse
 from sting.parameters import ROTATIONS
 from sting.sky_regions import parse_regions
@@ -12,9 +13,6 @@ __all__ = ["Display", "Session"]
 
 #: Of the JSON files; a file of a later version is refused.
 VERSION = 1
-
-#: Voxels of a cluster are brighter than this many times the noise where there is no threshold, as in `~sting.isolate.select`.
-CLUSTER_THRESHOLD = 4.0
 
 
 @dataclass(frozen=True)
@@ -91,7 +89,7 @@ class Session:
     @property
     def cluster_threshold(self):
         """The threshold of the voxels of a cluster."""
-        return CLUSTER_THRESHOLD if self.rms_thresh is None else self.rms_thresh
+        return RMS_THRESH if self.rms_thresh is None else self.rms_thresh
 
     @property
     def reduction(self):

@@ -37,12 +37,15 @@ SCORES = {
 }
 
 
+#: Voxels are brighter than this many times the noise, unless another threshold is asked for.
+RMS_THRESH = 4.0
+
 #: Other choices of voxels: parts of what is not the streamer's at most, of the threshold.
 PURER, MIXED, BRIGHTER = 0.25, 2.5, 1.5
 
 
 @named_keywords
-def select(clusters, star_position, *, cluster=None, reach=3.0, purity=0.8, rms_thresh=4.0, cube=None):
+def select(clusters, star_position, *, cluster=None, reach=3.0, purity=0.8, rms_thresh=RMS_THRESH, cube=None):
     """Rank clusters by how much they look like a streamer, and select the first or those that are named.
 
     The score of a cluster is the product of nine numbers from 0 to 1: a streamer has narrow lines, is bright, stands out, is long
@@ -62,7 +65,7 @@ def select(clusters, star_position, *, cluster=None, reach=3.0, purity=0.8, rms_
     purity : float, optional
         Part of the modelled emission of a voxel that the selected components must exceed, from 0 to 1.
     rms_thresh : float, optional
-        Voxels fainter than this many times the noise are left out; 0 keeps all.
+        Voxels fainter than this many times the noise are left out, 4 by default; 0 keeps all.
     cube : `~spectral_cube.SpectralCube`, str or path-like, optional
         The cube that was decomposed, where the clusters were read from a file.
 
